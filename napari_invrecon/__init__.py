@@ -1,0 +1,1 @@
+"""Regularised inverse reconstruction for electron microscopy."""

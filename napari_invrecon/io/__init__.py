@@ -1,0 +1,1 @@
+"""Acquisition files to (array, axes, metadata) and back; never napari."""

@@ -1,0 +1,1 @@
+"""The only importer of napari, magicgui and Qt."""

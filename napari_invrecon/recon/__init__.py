@@ -1,0 +1,1 @@
+"""The inversion: operators, fidelities, regularisers, solvers, and one module for each modality."""

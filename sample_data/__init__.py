@@ -1,0 +1,1 @@
+"""Small generated acquisitions in real file formats."""
