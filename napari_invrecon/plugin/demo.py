@@ -1,0 +1,115 @@
+"""``napari-invrecon demo``: every modality on its sample acquisition, in a real napari window, through its own dock.
+
+One function a modality, ``(viewer, folder) -> paths``, listed in `MODALITIES`: it opens the sample from the menu's
+contribution, opens the dock by its name, presses Run, and leaves what a user would save.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import napari
+from qtpy.QtCore import QEventLoop, QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_invrecon.io.acquisition import Axis
+from napari_invrecon.io.ome_tif import write_ome_tif
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari import Viewer
+    from napari.layers import Layer
+
+PLUGIN = "napari-invrecon"
+WINDOW_SIZE = (1500, 950)
+PROBE_SIGMA_PX = 3.0
+TIMEOUT_S = 600
+
+
+def demo(folder: Path, *, stay: bool) -> Iterator[Path]:
+    """Run every modality and yield each file as it is left in ``folder``; ``stay`` then hands napari to the user."""
+    folder.mkdir(parents=True, exist_ok=True)
+    viewer = napari.Viewer(title="napari-invrecon demo")
+    viewer.window.resize(*WINDOW_SIZE)
+    viewer.scale_bar.visible = True
+    try:
+        for modality in MODALITIES:
+            yield from modality(viewer, folder)
+    except BaseException:
+        viewer.close()
+        raise
+    if stay:
+        napari.run()
+    else:
+        viewer.close()
+
+
+def deconvolution(viewer: Viewer, folder: Path) -> list[Path]:
+    """The HAADF image, deconvolved with the probe that it was made with and λ from the data."""
+    (image,) = viewer.open_sample(PLUGIN, "core_shell_haadf")
+    before = window_picture(viewer, folder / "1_haadf_opened.png")
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Deconvolve")
+    dock.image.value = image
+    dock.sigma.value = PROBE_SIGMA_PX
+    result = press_run(dock)
+    viewer.grid.enabled = True
+    viewer.reset_view()
+    after = window_picture(viewer, folder / "2_haadf_deconvolved.png")
+    return [before, after, *save(result, folder / "core_shell_haadf_deconvolved.tif")]
+
+
+MODALITIES = (deconvolution,)
+
+
+def press_run(dock: Any) -> Layer:
+    """Press a dock's Run button and wait for its layer, the window alive meanwhile.
+
+    Raises
+    ------
+    RuntimeError
+        When the run ends without a layer, Run is disabled, or nothing has come after ten minutes.
+    """
+    if not dock.run_button.isEnabled():
+        raise RuntimeError(f"Run is disabled: {dock.run_button.toolTip()}")
+    outcome: list[Layer | None] = []
+    loop = QEventLoop()
+
+    def end(layer: Layer | None) -> None:
+        outcome.append(layer)
+        loop.quit()
+
+    dock.finished.connect(end)
+    too_long = QTimer(loop)
+    too_long.timeout.connect(loop.quit)
+    too_long.start(TIMEOUT_S * 1000)
+    dock.run_button.click()
+    if not outcome:
+        loop.exec()
+    dock.finished.disconnect(end)
+    if not outcome:
+        raise RuntimeError(f"no result after {TIMEOUT_S} s: the machine may be too busy, run the demo again")
+    if outcome[0] is None:
+        raise RuntimeError("the run ended without a result: the notification in napari's window says why")
+    return outcome[0]
+
+
+def window_picture(viewer: Viewer, path: Path) -> Path:
+    """A PNG of the whole window, once everything that was asked for has been drawn."""
+    QApplication.processEvents()
+    viewer.screenshot(str(path), canvas_only=False, flash=False)
+    return path
+
+
+def save(layer: Layer, path: Path) -> tuple[Path, Path]:
+    """The layer's data as a calibrated .tif and its record as .json beside it."""
+    axes = [
+        Axis(name, f"{unit:~}", float(scale), float(offset))
+        for name, unit, scale, offset in zip(layer.axis_labels, layer.units, layer.scale, layer.translate, strict=True)
+    ]
+    write_ome_tif(path, layer.data, axes)
+    record = path.with_suffix(".json")
+    record.write_text(json.dumps(layer.metadata["invrecon"], indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path, record
