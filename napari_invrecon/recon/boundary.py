@@ -1,0 +1,83 @@
+"""What is assumed beyond the edge of the field of view, so that a periodic Fourier transform may be used inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from napari_invrecon.recon.operators import Array
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image of ``inner`` shape inside a periodic field of ``shape``, ``before`` pixels from its first corner.
+
+    The last ``seam`` pixels of each axis are where the two continued ends meet.
+    """
+
+    inner: tuple[int, ...]
+    shape: tuple[int, ...]
+    before: tuple[int, ...]
+    seam: tuple[int, ...]
+
+    @property
+    def view(self) -> tuple[slice, ...]:
+        """Where the image sits in the field."""
+        return tuple(slice(b, b + n) for b, n in zip(self.before, self.inner, strict=True))
+
+    def crop(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The image's part of a field (leading axes are kept)."""
+        return x[(..., *self.view)]
+
+
+def periodic_frame(shape: Sequence[int]) -> Frame:
+    """No frame: the image is taken as one period."""
+    return Frame(tuple(shape), tuple(shape), (0,) * len(shape), (0,) * len(shape))
+
+
+def mirror_frame(shape: Sequence[int], margins: Sequence[tuple[int, int]]) -> Frame:
+    """Room for a mirrored margin of (before, after) pixels on each axis, and for a seam in which the two ends meet.
+
+    Where margins would pass half the image, the whole image is mirrored once (period 2n), which needs no seam.
+    """
+    field, before, seam = [], [], []
+    for n, (low, high) in zip(shape, margins, strict=True):
+        size = int(fft.next_fast_len(n + low + high + max(8, (low + high) // 4), real=True))
+        meeting = size - n - low - high
+        if size >= 2 * n:
+            size, low, meeting = 2 * n, n // 2, 0
+        field.append(size)
+        before.append(low)
+        seam.append(meeting)
+    return Frame(tuple(shape), tuple(field), tuple(before), tuple(seam))
+
+
+def open_frame(shape: Sequence[int], psf_shape: Sequence[int]) -> Frame:
+    """Room for everything that the PSF can bring into the field of view; there the unknown is free, nothing is assumed."""
+    before = tuple(p // 2 for p in psf_shape)
+    field = tuple(int(fft.next_fast_len(n + p - 1, real=True)) for n, p in zip(shape, psf_shape, strict=True))
+    after = tuple(f - n - b for f, n, b in zip(field, shape, before, strict=True))
+    return Frame(tuple(shape), field, before, after)
+
+
+def mirror(image: NDArray[np.float32], frame: Frame) -> Array:
+    """The image continued by half-sample reflection over the whole frame, the two ends blended where they meet."""
+    field = np.asarray(image, np.float32)
+    ndim = len(frame.inner)
+    for d, (n, size, low, seam) in enumerate(zip(frame.inner, frame.shape, frame.before, frame.seam, strict=True)):
+        if size == n:
+            continue
+        axis = field.ndim - ndim + d
+        pad = [(0, 0)] * field.ndim
+        pad[axis] = (low + seam, size - n - low)
+        wide = np.moveaxis(np.pad(field, pad, mode="symmetric"), axis, -1)
+        body = wide[..., seam:]
+        if seam:
+            towards = ((np.arange(seam) + 0.5) / seam).astype(np.float32)
+            body[..., -seam:] = (1 - towards) * body[..., -seam:] + towards * wide[..., :seam]
+        field = np.moveaxis(body, -1, axis)
+    return np.ascontiguousarray(field)

@@ -1,0 +1,102 @@
+"""H: linear operators with their exact adjoints, and the Fourier pictures of a convolution and of a gradient."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LinearOperator:
+    """y = H x, with the adjoint defined by ⟨H x, y⟩ = ⟨x, Hᵀ y⟩.
+
+    ``H(x)`` applies it to an array of ``domain_shape`` and gives one of ``range_shape``; ``H.T`` is the adjoint.
+    """
+
+    domain_shape: tuple[int, ...]
+    range_shape: tuple[int, ...]
+    forward: Callable[[Array], Array]
+    adjoint: Callable[[Array], Array]
+
+    def __call__(self, x: Array) -> Array:
+        if x.shape != self.domain_shape:
+            raise ValueError(f"the operator takes an array of shape {self.domain_shape}, not {x.shape}")
+        return self.forward(x)
+
+    @property
+    def T(self) -> LinearOperator:
+        return LinearOperator(self.range_shape, self.domain_shape, self.adjoint, self.forward)
+
+
+def fft_workers() -> int:
+    """Threads for one Fourier transform: the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def forward_fft(x: NDArray[Any], ndim: int) -> NDArray[Any]:
+    """The real-input Fourier transform over the last ``ndim`` axes, in the precision of ``x``."""
+    transformed: NDArray[Any] = fft.rfftn(x, axes=range(-ndim, 0), workers=fft_workers())
+    return transformed
+
+
+def inverse_fft(spectrum: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The inverse of `forward_fft` for an array whose last axes have ``shape``."""
+    x: NDArray[Any] = fft.irfftn(spectrum, s=shape, axes=range(-len(shape), 0), workers=fft_workers())
+    return x
+
+
+def transfer_function(
+    psf: NDArray[Any], shape: tuple[int, ...], dtype: type[np.complexfloating[Any, Any]] = np.complex64
+) -> NDArray[Any]:
+    """The optical transfer function: the Fourier transform of the PSF with its centre (index n // 2) at the origin.
+
+    ``psf`` has as many axes as ``shape`` and is nowhere longer; the result has the shape of ``rfftn`` on ``shape``. It
+    is computed in double precision: an inverse with a small λ would amplify the rounding of a single one.
+    """
+    padded = np.zeros(shape)
+    padded[tuple(slice(n) for n in psf.shape)] = psf
+    padded = np.roll(padded, [-(n // 2) for n in psf.shape], axis=range(len(shape)))
+    return forward_fft(padded, len(shape)).astype(dtype)
+
+
+def gradient_power(shape: tuple[int, ...]) -> Array:
+    """|L|² of the forward-difference gradient, Σ_d 4 sin²(π k_d / n_d), on the ``rfftn`` grid of ``shape``."""
+    total = np.zeros((*shape[:-1], shape[-1] // 2 + 1), np.float32)
+    for axis, n in enumerate(shape):
+        k = np.arange(total.shape[axis])
+        power = (4 * np.sin(np.pi * k / n) ** 2).astype(np.float32)
+        total += power.reshape([-1 if d == axis else 1 for d in range(len(shape))])
+    return total
+
+
+def convolution(psf: Array, shape: tuple[int, ...]) -> LinearOperator:
+    """Periodic convolution with the PSF, ``shape`` → ``shape``."""
+    otf = transfer_function(psf, shape)
+    ndim = len(shape)
+    return LinearOperator(
+        shape,
+        shape,
+        forward=lambda x: inverse_fft(forward_fft(x, ndim) * otf, shape),
+        adjoint=lambda y: inverse_fft(forward_fft(y, ndim) * otf.conj(), shape),
+    )
+
+
+def field_of_view(operator: LinearOperator, view: tuple[slice, ...]) -> LinearOperator:
+    """The operator seen only through a window: y = (H x)[view]; x keeps its larger field, so no edge is invented."""
+    full = operator.range_shape
+    seen = tuple(len(range(*s.indices(n))) for s, n in zip(view, full, strict=True))
+
+    def adjoint(y: Array) -> Array:
+        embedded = np.zeros(full, np.float32)
+        embedded[view] = y
+        return operator.adjoint(embedded)
+
+    return LinearOperator(operator.domain_shape, seen, lambda x: operator.forward(x)[view], adjoint)

@@ -1,0 +1,83 @@
+"""R: what is believed of the object before it is measured, as a value and a proximal map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from napari_invrecon.recon.gradients import gradient, shrink_gradient_step, total_variation
+from napari_invrecon.recon.operators import Array, gradient_power
+
+
+@dataclass(frozen=True)
+class Regulariser:
+    """A convex function R(x) = r(Kx) with K the identity or the gradient.
+
+    Attributes
+    ----------
+    on
+        What r acts on: "x", or "gradient" (an array (d, …), all d components of one pixel together).
+    value
+        R(x), of the image itself.
+    prox
+        (v, step) → argmin_u step · r(u) + ½‖u − v‖², for v = Kx.
+    power
+        For a quadratic R = ‖Lx‖², |L|² on the ``rfftn`` grid of a shape: then there is a closed form. Else None.
+    fused
+        A faster form of the prox inside an alternating direction method, see `gradients.shrink_gradient_step`.
+    """
+
+    on: Literal["x", "gradient"]
+    value: Callable[[Array], float]
+    prox: Callable[[Array, float], Array]
+    power: Callable[[tuple[int, ...]], Array] | None = None
+    fused: Callable[[Array, Array, Array, float, float, int], float] | None = None
+
+
+def _sum(x: Array) -> float:
+    return float(np.sum(x, dtype=np.float64))
+
+
+def l2() -> Regulariser:
+    """R(x) = ‖x‖²: the values are small."""
+    return Regulariser(
+        "x",
+        lambda x: _sum(np.square(x)),
+        lambda v, step: v / np.float32(1 + 2 * step),
+        lambda shape: np.ones((*shape[:-1], shape[-1] // 2 + 1), np.float32),
+    )
+
+
+def tikhonov() -> Regulariser:
+    """R(x) = ‖∇x‖²: the object varies slowly. Source: Tikhonov & Arsenin 1977."""
+    return Regulariser(
+        "gradient",
+        lambda x: _sum(np.square(gradient(x))),
+        lambda v, step: v / np.float32(1 + 2 * step),
+        gradient_power,
+    )
+
+
+def tv() -> Regulariser:
+    """R(x) = Σ |∇x|, isotropic: the object is piecewise constant.
+
+    Source: Rudin, Osher & Fatemi 1992, doi:10.1016/0167-2789(92)90242-F.
+    """
+
+    def prox(v: Array, step: float) -> Array:
+        length = np.sqrt(np.square(v).sum(axis=0))
+        return v * (1 - np.minimum(1, np.float32(step) / np.maximum(length, np.float32(1e-30))))
+
+    return Regulariser("gradient", total_variation, prox, fused=shrink_gradient_step)
+
+
+def l1() -> Regulariser:
+    """R(x) = Σ |x|: the object is zero almost everywhere. Source: Daubechies et al. 2004, doi:10.1002/cpa.20042."""
+
+    def prox(v: Array, step: float) -> Array:
+        return v - np.clip(v, np.float32(-step), np.float32(step))
+
+    return Regulariser("x", lambda x: _sum(np.abs(x)), prox)

@@ -1,0 +1,83 @@
+"""Cutting, order, cancelling and memory of the blocked solver."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from napari_invrecon.recon.blocks import allocate, as_result, cut, sample, solve_blocks
+
+
+@pytest.mark.parametrize("edge", [None, 7, 16, 100])
+def test_cores_tile_the_image_exactly_once(edge):
+    shape = (2, 33, 41)
+    hits = np.zeros(shape, int)
+    for block in cut(shape, 2, edge, (5, 3)):
+        hits[block.core] += 1
+        for core, read in zip(block.core, block.read, strict=True):
+            assert read.start <= core.start < core.stop <= read.stop
+    assert (hits == 1).all()
+
+
+def test_halo_and_what_is_missing_of_it_add_up():
+    for block in cut((50, 60), 2, 20, (8, 11)):
+        for core, read, missing, reach in zip(block.core, block.read, block.missing, (8, 11), strict=True):
+            assert core.start - read.start + missing[0] == reach
+            assert read.stop - core.stop + missing[1] == reach
+
+
+def test_blocks_put_the_image_back_together():
+    image = np.random.default_rng(0).random((3, 40, 50)).astype(np.float32)
+    out = np.empty_like(image)
+    with ThreadPoolExecutor(2) as pool:
+        blocks = cut(image.shape, 2, 16, (4, 4))
+        steps = list(solve_blocks(da.from_array(image, chunks=(1, 13, 50)), blocks, lambda r, b: r[b.inside], out, pool, 2))
+    assert steps[-1] == len(blocks)
+    np.testing.assert_array_equal(out, image)
+
+
+def test_closing_stops_the_blocks_that_have_not_started():
+    ran = []
+    lock = threading.Lock()
+
+    def solve(read, block):
+        with lock:
+            ran.append(block)
+        return read[block.inside]
+
+    image = np.zeros((64, 64), np.float32)
+    blocks = cut(image.shape, 2, 4, (0, 0))
+    with ThreadPoolExecutor(2) as pool:
+        steps = solve_blocks(image, blocks, solve, np.empty_like(image), pool, 2)
+        next(steps)
+        steps.close()
+        count = len(ran)
+    assert count == len(ran) <= 5 < len(blocks)
+
+
+def test_an_error_in_a_block_reaches_the_caller():
+    def solve(read, block):
+        raise ZeroDivisionError("in a block")
+
+    image = np.zeros((8, 8), np.float32)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(ZeroDivisionError, match="in a block"):
+        list(solve_blocks(image, cut(image.shape, 2, 4, (0, 0)), solve, np.empty_like(image), pool, 2))
+
+
+def test_sample_depends_on_the_shape_not_on_the_chunks():
+    image = np.arange(300 * 200, dtype=np.float32).reshape(300, 200)
+    one = sample(image, 2, edge=32, whole_up_to=100)
+    two = sample(da.from_array(image, chunks=(17, 90)), 2, edge=32, whole_up_to=100)
+    assert len(one) == 16
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_large_results_go_to_a_store_that_reads_back():
+    out = allocate((30, 40), in_memory=False, edge=16)
+    out[5:9, 3:8] = np.float32(2)
+    result = as_result(out)
+    assert isinstance(result, da.Array)
+    assert float(result.sum().compute()) == 40
