@@ -34,7 +34,7 @@ def demo(folder: Path, *, stay: bool) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(title="napari-invrecon demo")
     viewer.window.resize(*WINDOW_SIZE)
-    viewer.scale_bar.visible = True
+    viewer.canvas.overlays.scale_bar.visible = True
     try:
         for modality in MODALITIES:
             yield from modality(viewer, folder)
@@ -53,7 +53,7 @@ def deconvolution(viewer: Viewer, folder: Path) -> list[Path]:
     before = window_picture(viewer, folder / "1_haadf_opened.png")
     _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Deconvolve")
     dock.image.value = image
-    dock.sigma.value = PROBE_SIGMA_PX
+    dock.psf.width.setValue(PROBE_SIGMA_PX)
     result = press_run(dock)
     viewer.grid.enabled = True
     viewer.reset_view()

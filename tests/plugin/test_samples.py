@@ -1,0 +1,52 @@
+"""File → Open Sample, in a real window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_invrecon.sample_data import make_samples
+
+pytestmark = pytest.mark.gui
+
+
+def test_the_haadf_image_opens_calibrated(make_napari_viewer) -> None:
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open_sample("napari-invrecon", "core_shell_haadf")
+    assert layer.data.shape == make_samples.FIELD_SHAPE
+    assert tuple(layer.scale) == pytest.approx((make_samples.FIELD_PIXEL_NM,) * 2)
+    assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"]
+    assert layer.metadata["acquisition"]["voltage_kv"] == pytest.approx(200)
+
+
+def test_the_maps_open_one_layer_an_element_on_the_grid_of_the_image(make_napari_viewer) -> None:
+    viewer = make_napari_viewer()
+    (image,) = viewer.open_sample("napari-invrecon", "core_shell_haadf")
+    maps = viewer.open_sample("napari-invrecon", "core_shell_eels_maps")
+    assert {layer.name for layer in maps} == {"Ce M45", "Co L23"}
+    for layer in maps:
+        assert layer.data.shape == image.data.shape
+        np.testing.assert_allclose(layer.scale, image.scale)
+        assert layer.units == image.units
+        np.testing.assert_allclose(layer.translate, image.translate)
+
+
+def test_the_tilt_series_opens_with_its_angles(make_napari_viewer) -> None:
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open_sample("napari-invrecon", "particles_tilt_series")
+    assert layer.data.shape == (71, 1, 96, 128)
+    assert [str(unit) for unit in layer.units] == ["degree", "nanometer", "nanometer", "nanometer"]
+    assert tuple(layer.scale[[0, 2, 3]]) == pytest.approx((2.0, 1.0, 1.0))
+    assert layer.translate[0] == pytest.approx(-70.0)
+    assert layer.metadata["acquisition"]["angles_deg"] == pytest.approx(make_samples.TILT_ANGLES_DEG)
+
+
+def test_every_sample_is_in_the_menu(make_napari_viewer) -> None:
+    viewer = make_napari_viewer()
+    from npe2 import PluginManager
+
+    (samples,) = (found for name, found in PluginManager.instance().iter_sample_data() if name == "napari-invrecon")
+    assert [sample.key for sample in samples] == ["core_shell_haadf", "core_shell_eels_maps", "particles_tilt_series"]
+    for sample in samples:
+        assert viewer.open_sample("napari-invrecon", sample.key)
+    assert {str(unit) for unit in viewer.layers.extent.units} == {"degree", "nanometer"}

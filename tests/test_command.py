@@ -1,0 +1,54 @@
+"""The napari-invrecon command, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from skimage.io import imread
+
+from napari_invrecon.__main__ import main
+
+SAMPLES = Path(__file__).resolve().parents[1] / "sample_data"
+
+
+@pytest.mark.gui
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Xvfb to stand in for the screen that is taken away")
+def test_demo_leaves_results_and_pictures_without_a_screen(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    command = [sys.executable, "-m", "napari_invrecon", "demo", "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    printed = [Path(line) for line in done.stdout.splitlines() if line.startswith(str(tmp_path))]
+    assert sorted(printed) == sorted((tmp_path / "out").iterdir())
+
+    for picture in (path for path in printed if path.suffix == ".png"):
+        pixels = imread(picture)
+        assert pixels.shape[0] > 700
+        assert pixels.shape[1] > 1200
+        assert np.unique(pixels).size > 50
+    record = json.loads((tmp_path / "out" / "core_shell_haadf_deconvolved.json").read_text(encoding="utf-8"))
+    assert record["lam"] > 0
+    with tifffile.TiffFile(tmp_path / "out" / "core_shell_haadf_deconvolved.tif") as tif:
+        assert 'PhysicalSizeX="0.25" PhysicalSizeXUnit="nm"' in tif.ome_metadata
+        assert np.isfinite(tif.asarray()).all()
+
+
+def test_info_describes_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(SAMPLES / "particles_tilt_series.mrc")]) == 0
+    printed = capsys.readouterr().out
+    assert "particles_tilt_series" in printed
+    assert "-70" in printed
+
+
+def test_a_file_that_is_not_there_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(tmp_path / "none.mrc")]) == 1
+    captured = capsys.readouterr()
+    assert "none.mrc" in captured.err
+    assert len(captured.err.splitlines()) == 1
