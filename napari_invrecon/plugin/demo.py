@@ -1,7 +1,7 @@
 """``napari-invrecon demo``: every modality on its sample acquisition, in a real napari window, through its own dock.
 
-One function a modality, ``(viewer, folder) -> paths``, listed in `MODALITIES`: it opens the sample from the menu's
-contribution, opens the dock by its name, presses Run, and leaves what a user would save.
+One function a step, ``(viewer, folder) -> paths``, listed in `STEPS`; each starts from an empty viewer. A modality's
+step opens its sample as the menu does, opens the dock by its name, presses Run, and leaves what a user would save.
 """
 
 from __future__ import annotations
@@ -24,20 +24,23 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 PLUGIN = "napari-invrecon"
+SAMPLES = ("core_shell_haadf", "core_shell_eels_maps", "particles_tilt_series")
 WINDOW_SIZE = (1500, 950)
 PROBE_SIGMA_PX = 3.0
 TIMEOUT_S = 600
 
 
 def demo(folder: Path, *, stay: bool) -> Iterator[Path]:
-    """Run every modality and yield each file as it is left in ``folder``; ``stay`` then hands napari to the user."""
+    """Run every step and yield each file as it is left in ``folder``; ``stay`` then hands napari to the user."""
     folder.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(title="napari-invrecon demo")
     viewer.window.resize(*WINDOW_SIZE)
     viewer.canvas.overlays.scale_bar.visible = True
+    viewer.canvas.grid.enabled = True
     try:
-        for modality in MODALITIES:
-            yield from modality(viewer, folder)
+        for step in STEPS:
+            viewer.layers.clear()
+            yield from step(viewer, folder)
     except BaseException:
         viewer.close()
         raise
@@ -47,21 +50,25 @@ def demo(folder: Path, *, stay: bool) -> Iterator[Path]:
         viewer.close()
 
 
+def acquisitions(viewer: Viewer, folder: Path) -> list[Path]:
+    """All sample acquisitions, side by side."""
+    for key in SAMPLES:
+        viewer.open_sample(PLUGIN, key)
+    return [window_picture(viewer, folder / "1_samples.png")]
+
+
 def deconvolution(viewer: Viewer, folder: Path) -> list[Path]:
-    """The HAADF image, deconvolved with the probe that it was made with and λ from the data."""
+    """The HAADF image, deconvolved with the probe that it was made with and λ from the data; beside it the result."""
     (image,) = viewer.open_sample(PLUGIN, "core_shell_haadf")
-    before = window_picture(viewer, folder / "1_haadf_opened.png")
     _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Deconvolve")
     dock.image.value = image
     dock.psf.width.setValue(PROBE_SIGMA_PX)
     result = press_run(dock)
-    viewer.grid.enabled = True
-    viewer.reset_view()
-    after = window_picture(viewer, folder / "2_haadf_deconvolved.png")
-    return [before, after, *save(result, folder / "core_shell_haadf_deconvolved.tif")]
+    picture = window_picture(viewer, folder / "2_haadf_deconvolved.png")
+    return [picture, *save(result, folder / "core_shell_haadf_deconvolved.tif")]
 
 
-MODALITIES = (deconvolution,)
+STEPS = (acquisitions, deconvolution)
 
 
 def press_run(dock: Any) -> Layer:
@@ -97,7 +104,8 @@ def press_run(dock: Any) -> Layer:
 
 
 def window_picture(viewer: Viewer, path: Path) -> Path:
-    """A PNG of the whole window, once everything that was asked for has been drawn."""
+    """A PNG of the whole window, with all layers side by side."""
+    viewer.reset_view()
     QApplication.processEvents()
     viewer.screenshot(str(path), canvas_only=False, flash=False)
     return path
