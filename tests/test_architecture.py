@@ -26,7 +26,7 @@ PARTS = {
 RECON_LAYERS = (
     {"settings", "record"},
     {"operators", "projector", "boundary", "gradients"},
-    {"fidelities", "regularisers", "noise", "probe"},
+    {"fidelities", "regularisers", "noise", "detector", "psf", "measured_psf", "probe"},
     {"solvers", "lambda_choice"},
     {"blocks"},
 )
