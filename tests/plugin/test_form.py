@@ -27,6 +27,7 @@ class Settings:
     noise: Annotated[float | None, {"label": "Noise σ", "min": 0.0, "unit": "counts", "advanced": True}] = None
     seed: Annotated[int | None, {"label": "Seed", "min": 0, "advanced": True}] = 3
     coupling: Annotated[Literal["edges", "power"] | None, {"label": "Coupling", "advanced": True}] = None
+    nonnegative: Annotated[bool | None, {"label": "x ≥ 0 only", "advanced": True}] = None
     positive: Annotated[bool, {"label": "x ≥ 0", "help": "Where physics says so.", "advanced": True}] = True
     name: Annotated[str, {"label": "Name", "advanced": True}] = "x"
 
@@ -58,6 +59,7 @@ def test_round_trip_is_told_once(form):
         "noise": 0.03,
         "seed": None,
         "coupling": "power",
+        "nonnegative": False,
         "positive": False,
         "name": "y",
     }
@@ -95,6 +97,14 @@ def test_optional_choice_offers_automatic(form):
     combo = form.row("coupling")
     assert isinstance(combo, QComboBox)
     assert [combo.itemText(i) for i in range(combo.count())] == ["automatic", "edges", "power"]
+
+
+def test_optional_yes_or_no_offers_automatic(form):
+    combo = form.row("nonnegative")
+    assert [combo.itemText(i) for i in range(combo.count())] == ["automatic", "yes", "no"]
+    for value in (True, False, None):
+        form.set_values({"nonnegative": value})
+        assert form.values()["nonnegative"] is value
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ class SettingsForm(QWidget):
             control = self._rows[each.name].control
             control.setToolTip(_tooltip(each))
             control.setAccessibleName(each.label)
-            if each.type is bool:
+            if isinstance(control, QCheckBox):  # has its label itself
                 layout.addRow(control)
                 continue
             label = QLabel(_title(each), page)
@@ -117,10 +117,12 @@ class _Row:
 
 
 def _row(parameter: Parameter, changed: Callable[..., None]) -> _Row:
-    if parameter.choices:
+    choices: list[tuple[str, Any]] = [(each, each) for each in parameter.choices]
+    if parameter.type is bool and parameter.optional:
+        choices = [("yes", True), ("no", False)]
+    if choices:
         automatic = [("automatic", None)] if parameter.optional else []
-        choices = automatic + [(each, each) for each in parameter.choices]
-        return _magicgui_row(ComboBox(choices=choices, value=parameter.default), changed)
+        return _magicgui_row(ComboBox(choices=automatic + choices, value=parameter.default), changed)
     if parameter.type is bool:
         return _magicgui_row(CheckBox(text=parameter.label, value=parameter.default), changed)
     if parameter.type is str:

@@ -125,7 +125,7 @@ class RunRow(QWidget):
         super().changeEvent(event)
         if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
             self.status_label.ensurePolished()
-            self.status_label.setFixedHeight(2 * self.status_label.fontMetrics().lineSpacing() + 6)
+            self.status_label.setFixedHeight(2 * self.status_label.fontMetrics().lineSpacing() + 12)
 
     def keyPressEvent(self, event: Any) -> None:
         """Escape cancels."""
