@@ -108,24 +108,20 @@ def as_result(out: Any) -> Any:
 
 
 def solve_blocks(
-    image: Any, blocks: Sequence[Block], solve: Callable[[Array, Block], Array], out: Any, executor: Executor, width: int
+    blocks: Sequence[Block], solve: Callable[[Block], Array], out: Any, executor: Executor, width: int
 ) -> Generator[int, None, None]:
-    """Read, solve and store every block; yields the number done. At most ``width`` blocks are in memory at a time.
+    """Solve and store every block; yields the number done. At most ``width`` blocks are at work at a time.
 
-    ``solve`` takes what was read and the block, and gives the solution on ``block.inside``. Stopping the generator
-    cancels the blocks that have not started and waits for those that have.
+    ``solve`` reads what it needs and gives the solution on the block's core. Stopping the generator cancels the blocks
+    that have not started and waits for those that have.
     """
-
-    def work(block: Block) -> Array:
-        return solve(np.asarray(image[block.read]), block)
-
     waiting = iter(blocks)
     running: dict[Future[Array], Block] = {}
     done = 0
     try:
         while True:
             for block in itertools.islice(waiting, width - len(running)):
-                running[executor.submit(work, block)] = block
+                running[executor.submit(solve, block)] = block
             if not running:
                 return
             ready, _ = wait(running, return_when=FIRST_COMPLETED)

@@ -1,38 +1,46 @@
-"""Deconvolution: x̂ = argmin ‖h ⋆ x − y‖² + λR(x), for images, and for stacks of them frame by frame.
+"""Deconvolution: x̂ = argmin D(h ⋆ x, y) + λR(x), for images, and for stacks of them frame by frame.
 
 The physics is one convolution: the probe or the transfer function h of the microscope blurs the object x.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
-from napari_invrecon.recon import blocks, lambda_choice, noise
-from napari_invrecon.recon.boundary import Frame, mirror, mirror_frame, periodic_frame
-from napari_invrecon.recon.lambda_choice import LambdaCurve, Spectrum
-from napari_invrecon.recon.operators import (
-    Array,
-    fft_workers,
-    forward_fft,
-    gradient_power,
-    transfer_function,
+from napari_invrecon.recon import blocks, lambda_choice
+from napari_invrecon.recon.deblurring import (
+    Blur,
+    BoundaryName,
+    NoiseName,
+    RegulariserName,
+    count_iterations,
+    deblur,
+    fit,
+    halo,
+    with_iterations,
 )
+from napari_invrecon.recon.detector import looks_like_counts, poisson_gain_offset
+from napari_invrecon.recon.lambda_choice import LambdaCurve, Rule, Spectrum
+from napari_invrecon.recon.noise import gaussian_sigma
+from napari_invrecon.recon.operators import Array, fft_workers, forward_fft, transfer_function
 from napari_invrecon.recon.probe import PointSpread, describe_psf
+from napari_invrecon.recon.psf import check_psf
+from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record
 from napari_invrecon.recon.settings import check, takes_settings
-from napari_invrecon.recon.solvers import Iterate, Steps, finish, spectral
+from napari_invrecon.recon.solvers import Iterate, Steps, finish
 
-Regulariser = Literal["l2", "tikhonov"]
-Boundary = Literal["reflect", "periodic"]
-Rule = Literal["gcv", "discrepancy", "l-curve"]
-
-_BYTES_PER_PIXEL = 40  # measured peak of the closed form, input and result included
-_SEAM = 3e-4  # of the data's range: how far a block may be from the whole
+_CLOSED_FORM_BYTES = 40  # per pixel: measured peak, input and result included
+_ITERATIVE_BYTES = 90
+_CROP = {1: 1 << 14, 2: 256, 3: 48}  # edge of the piece on which λ is chosen, by the number of axes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,46 +48,91 @@ class DeconvolutionSettings:
     """Every parameter of a deconvolution, written once."""
 
     regulariser: Annotated[
-        Regulariser,
+        RegulariserName,
         {
             "label": "Regulariser",
-            "help": "What is believed of the object. tikhonov: ‖∇x‖², it varies slowly. l2: ‖x‖², its values are small.",
+            "help": "What is believed of the object. tv: Σ|∇x|, flat regions with sharp edges. tikhonov: ‖∇x‖², it "
+            "varies slowly; fastest. l2: ‖x‖², its values are small. l1: Σ|x|, points on nothing.",
         },
-    ] = "tikhonov"
+    ] = "tv"
     lam: Annotated[
         float | None,
         {
             "label": "λ",
             "min": 0.0,
-            "help": "Weight of the regulariser in ‖Hx − y‖² + λR(x). Larger is smoother and less noisy, and more biased.",
+            "help": "Weight of the regulariser in D(Hx, y) + λR(x). Larger is smoother and less noisy, and more biased.",
         },
     ] = None
+    noise: Annotated[
+        NoiseName,
+        {
+            "label": "Noise",
+            "help": "gaussian: ‖Hx − y‖², every pixel equally sure. poisson: counts, Σ Hx − y log Hx, and x ≥ 0.",
+        },
+    ] = "gaussian"
     lam_rule: Annotated[
-        Rule,
+        Rule | None,
         {
             "label": "Rule for λ",
             "advanced": True,
-            "help": "How an automatic λ is chosen. gcv: least generalised cross-validation score. discrepancy: the "
-            "residual meets the noise level. l-curve: corner of ‖Hx − y‖ against ‖Lx‖.",
+            "help": "How an automatic λ is chosen. balanced: between gcv and discrepancy. sure: least estimated error "
+            "of Hx. gcv: the same without a noise level. discrepancy: the residual meets the noise. l-curve: its "
+            "corner. holdout: predicts pixels that were left out. Automatic: gcv for a closed form, else balanced.",
         },
-    ] = "gcv"
+    ] = None
     boundary: Annotated[
-        Boundary,
+        BoundaryName | None,
         {
             "label": "Boundary",
             "advanced": True,
-            "help": "What lies beyond the edge. reflect: the image mirrored. periodic: the opposite edge.",
+            "help": "What lies beyond the edge. masked: anything, x is free there. reflect: the image mirrored. "
+            "periodic: the opposite edge. Automatic: reflect for a closed form, else masked.",
         },
-    ] = "reflect"
+    ] = None
+    nonnegative: Annotated[
+        bool | None,
+        {
+            "label": "x ≥ 0",
+            "advanced": True,
+            "help": "Whether the result may not be negative. Automatic: yes for counts (poisson), else no.",
+        },
+    ] = None
     noise_sigma: Annotated[
         float | None,
         {
             "label": "Noise σ",
             "min": 0.0,
             "advanced": True,
-            "help": "Standard deviation of the noise in the data's units; estimated from the image if not given.",
+            "help": "Standard deviation of gaussian noise in the data's units; estimated from the image if not given.",
         },
     ] = None
+    gain: Annotated[
+        float | None,
+        {
+            "label": "Detector gain",
+            "min": 1e-12,
+            "advanced": True,
+            "help": "Data units per count, for poisson noise. Automatic: 1 for counts, else from variance against mean.",
+        },
+    ] = None
+    offset: Annotated[
+        float | None,
+        {
+            "label": "Detector offset",
+            "advanced": True,
+            "help": "The datum of zero counts, for poisson noise; it is subtracted. Automatic: as for the gain.",
+        },
+    ] = None
+    background: Annotated[
+        float,
+        {
+            "label": "Background",
+            "min": 0.0,
+            "advanced": True,
+            "help": "Counted, but not from the object (poisson noise): Hx + background is compared with the data, in "
+            "their units above the offset.",
+        },
+    ] = 0.0
     normalise_psf: Annotated[
         bool,
         {
@@ -88,6 +141,17 @@ class DeconvolutionSettings:
             "help": "Divide the point-spread function by its sum, so that the result keeps the intensity of the image.",
         },
     ] = True
+    z_exponent: Annotated[
+        float | None,
+        {
+            "label": "Z exponent γ",
+            "min": 1.0,
+            "max": 2.0,
+            "advanced": True,
+            "help": "Give the γ-th root of the result, a Z-equivalent of an HAADF image, whose intensity goes as Z^γ "
+            "(about 1.7). Automatic: no, the result is an intensity.",
+        },
+    ] = None
     pixel_size_nm: Annotated[
         float | None,
         {
@@ -98,6 +162,20 @@ class DeconvolutionSettings:
             "help": "Needed where the point-spread function is given in nm; a layer's own calibration fills it in.",
         },
     ] = None
+    n_iter: Annotated[
+        int,
+        {"label": "Iterations at most", "min": 1, "max": 100000, "advanced": True, "help": "Of an iterative solution."},
+    ] = 200
+    tolerance: Annotated[
+        float,
+        {
+            "label": "Tolerance",
+            "min": 0.0,
+            "max": 0.1,
+            "advanced": True,
+            "help": "Iterations stop when the relative change of x is below it.",
+        },
+    ] = 1e-3
     memory_gb: Annotated[
         float,
         {
@@ -109,23 +187,33 @@ class DeconvolutionSettings:
             "help": "Images that need more are solved in blocks; a result over a quarter of it goes to a file.",
         },
     ] = 4.0
+    seed: Annotated[
+        int,
+        {"label": "Seed", "min": 0, "max": 2**31 - 1, "advanced": True, "help": "Of the random probe in the λ rules."},
+    ] = 0
 
     def __post_init__(self) -> None:
         check(self)
 
 
 @takes_settings(DeconvolutionSettings)
-def deconvolve(image: Any, psf: Any, *, settings: DeconvolutionSettings) -> Reconstruction:
-    """x̂ = argmin ‖h ⋆ x − y‖² + λR(x), with λ chosen from the data where it is not given.
+def deconvolve(
+    image: Any, psf: Any, weights: Any = None, *, settings: DeconvolutionSettings
+) -> Reconstruction:
+    """x̂ = argmin D(h ⋆ x, y) + λR(x), with λ chosen from the data where it is not given.
 
     Parameters
     ----------
     image : array (…, y, x)
         y: NumPy or dask, any real dtype, not changed. The point-spread function's axes are the last ones; leading
-        axes (frames, energies) are deconvolved one by one with one λ.
+        axes (frames, energies) are deconvolved one by one with one λ. NaN counts as masked where the solution is
+        iterative.
     psf : array or point-spread model
         h: as many axes as are to be deconvolved, any size up to the image's, its centre at index n // 2; or a model
         such as `GaussianPSF`.
+    weights : array, optional
+        1 for pixels that count, 0 for those that do not (dead, saturated, out of view), or anything between; the shape
+        of the image or of its last axes.
     settings
         The fields of `DeconvolutionSettings` as keyword arguments.
 
@@ -142,12 +230,15 @@ def deconvolve(image: Any, psf: Any, *, settings: DeconvolutionSettings) -> Reco
 
     Notes
     -----
-    With R = ‖x‖² ("l2") or ‖∇x‖² ("tikhonov") the minimiser is X̂ = H̄ Y / (|H|² + λ|L|²) in Fourier space.
+    D is ‖h ⋆ x − y‖² or, for counts, twice the Poisson negative log-likelihood. With R = ‖x‖² ("l2") or ‖∇x‖²
+    ("tikhonov") and gaussian noise the minimiser is X̂ = H̄ Y / (|H|² + λ|L|²) in Fourier space; otherwise it is found
+    by the alternating direction method of multipliers.
 
     References
     ----------
-    Tikhonov & Arsenin, Solutions of Ill-Posed Problems, 1977. Golub, Heath & Wahba, Technometrics 21 (1979) 215,
-    doi:10.1080/00401706.1979.10489751.
+    Tikhonov & Arsenin, Solutions of Ill-Posed Problems, 1977. Rudin, Osher & Fatemi, Physica D 60 (1992) 259,
+    doi:10.1016/0167-2789(92)90242-F. Almeida & Figueiredo, IEEE Trans. Image Process. 22 (2013) 3074,
+    doi:10.1109/TIP.2013.2258354.
 
     Examples
     --------
@@ -156,47 +247,58 @@ def deconvolve(image: Any, psf: Any, *, settings: DeconvolutionSettings) -> Reco
     >>> ir.deconvolve(image, ir.gaussian_psf(1.5)).data.shape
     (64, 64)
     """
-    return finish(deconvolution(image, psf, settings))
+    return finish(deconvolution(image, psf, weights, settings))
 
 
-def deconvolution(image: Any, psf: Any, settings: DeconvolutionSettings) -> Steps[Reconstruction]:
-    """`deconvolve` as a generator of `Iterate`, for callers who show progress and may stop it."""
+def deconvolution(
+    image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings
+) -> Steps[Reconstruction]:
+    """`deconvolve` as a generator of `Iterate`, for callers who show progress and may stop it.
+
+    The iterates' ``x`` is in the image's units, cropped to it, where one piece is solved; ``residual`` is
+    ‖Hx − y‖/(σ√N).
+    """
     watch = Stopwatch()
-    kernel = _kernel(psf, settings, image)
-    _check_image(image, kernel)
-    ndim = kernel.ndim
-    yield Iterate(0, 1, stage="choosing λ")
-
-    tiles = blocks.sample(image, ndim)
-    _check_finite(tiles)
-    scale = data_scale(tiles)
-    curve = _curve(tiles, kernel, settings)
-    lam, rule = _choose(curve, settings)
+    yield Iterate(0, 1, stage="reading")
+    scene = prepare(image, psf, weights, settings)
+    kernel, ndim = scene.blur.kernel, scene.blur.kernel.ndim
+    curve = yield from _curve(scene, settings)
+    lam, rule = _choose(curve, scene, settings)
 
     last = tuple(image.shape[-ndim:])
-    reach = (0,) * ndim if settings.boundary == "periodic" else halo(kernel, settings.regulariser, lam, last)
-    edge = _block_edge(image, last, reach, settings)
+    reach = halo(scene.blur, lam, last)
+    edge = _block_edge(scene, last, reach, settings)
     pieces = blocks.cut(image.shape, ndim, edge, reach)
-    out = blocks.allocate(
-        tuple(image.shape), in_memory=4 * int(np.prod(image.shape)) <= settings.memory_gb * 0.25e9 or edge is None,
-        edge=edge or 1024,
-    )
-    yield Iterate(0, len(pieces), stage="solving")
+    blur = scene.blur
+    if len(pieces) > 1 and not scene.closed_form:
+        y, w = _crop(scene)
+        blur = with_iterations(blur, count_iterations(blur, y, w, lam))
+    in_memory = edge is None or 4 * int(np.prod(image.shape)) <= settings.memory_gb * 0.25e9
+    out = blocks.allocate(tuple(image.shape), in_memory, edge or 1024)
 
-    def solve(read: NDArray[Any], block: blocks.Block) -> Array:
-        _check_finite([read])
-        frame = _frame(read.shape[-ndim:], settings.boundary, block.missing)
-        x = _closed_form(read.astype(np.float32), kernel, settings.regulariser, lam, frame)
-        return x[block.inside]
+    history: list[Iterate] = []
+    if len(pieces) == 1:
+        y, w = scene.read(pieces[0].read)
+        steps = deblur(blur, y, lam, w, missing=pieces[0].missing, threads=fft_workers())
+        x = yield from _shown(steps, scene, curve, pieces[0], history)
+        out[pieces[0].core] = scene.restore(x, y.shape, pieces[0])
+    else:
 
-    # A single block is transformed by all cores; of many, each core takes its own.
-    width = 1 if len(pieces) == 1 else fft_workers()
-    with ThreadPoolExecutor(width, thread_name_prefix="invrecon") as pool:
-        for done in blocks.solve_blocks(image, pieces, solve, out, pool, width):
-            residual = _relative_residual(curve, lam)
-            yield Iterate(done, len(pieces), residual=residual, stage=f"block {done} of {len(pieces)}")
+        def solve(block: blocks.Block) -> Array:
+            y, w = scene.read(block.read)
+            x = finish(deblur(blur, y, lam, w, missing=block.missing))
+            return scene.restore(x, y.shape, block)
+
+        width = fft_workers()
+        residual = curve.residual_over_noise(lam)
+        with ThreadPoolExecutor(width, thread_name_prefix="invrecon") as pool:
+            for done in blocks.solve_blocks(pieces, solve, out, pool, width):
+                yield Iterate(done, len(pieces), residual=residual, stage=f"block {done} of {len(pieces)}")
 
     sources = [describe_source("image", image), describe_psf(psf) | {"role": "psf", "kernel_shape": list(kernel.shape)}]
+    if weights is not None:
+        sources.append(describe_source("weights", np.asarray(weights)))
+    stopped = _why_stopped(scene, blur, history, len(pieces))
     record = make_record(
         "deconvolve",
         settings,
@@ -205,12 +307,16 @@ def deconvolution(image: Any, psf: Any, settings: DeconvolutionSettings) -> Step
         lam=lam,
         lam_rule=rule,
         curve=curve.summary(),
-        data_scale=scale,
+        data_scale=scene.scale,
+        detector={"gain": scene.gain, "offset": scene.offset, "source": scene.detector},
+        boundary=blur.boundary,
+        nonnegative=blur.nonnegative,
         noise_sigma=curve.sigma,
-        residual_over_noise=_relative_residual(curve, lam),
-        n_iter=1,
-        stopped="closed form",
-        seed=None,
+        residual_over_noise=_finite(history[-1].residual if history else curve.residual_over_noise(lam)),
+        n_iter=history[-1].step if history else 1 if scene.closed_form else blur.n_iter,
+        stopped=stopped,
+        residual=[float(f"{i.residual:.6g}") for i in history],
+        objective=[float(f"{i.objective:.8g}") for i in history],
         blocks={"count": len(pieces), "edge_px": edge, "halo_px": list(reach)},
     )
     return Reconstruction(blocks.as_result(out), lam, record)
@@ -219,36 +325,132 @@ def deconvolution(image: Any, psf: Any, settings: DeconvolutionSettings) -> Step
 def lambda_curve(
     image: Any,
     psf: Any,
+    weights: Any = None,
     *,
-    regulariser: Regulariser = "tikhonov",
+    regulariser: RegulariserName = "tikhonov",
     lam: Any = None,
-    boundary: Boundary = "reflect",
-    normalise_psf: bool = True,
-    noise_sigma: float | None = None,
-    pixel_size_nm: float | None = None,
+    **settings: Any,
 ) -> LambdaCurve:
-    """Residual norm, solution norm and GCV score against λ, with the λ that each rule chooses.
+    """Residual norm, solution norm and scores against λ, with the λ that each rule chooses.
 
     Parameters
     ----------
-    image, psf, regulariser, boundary, normalise_psf, noise_sigma, pixel_size_nm
+    image, psf, weights
         As for `deconvolve`.
+    regulariser : str
+        As for `deconvolve`; quadratic by default, whose curve takes milliseconds.
     lam : array, optional
-        The weights to show; 200 from 1e-8 to 1e3 if not given.
+        The weights to show. If not given, 200 from 1e-8 to 1e3 for a closed form, else from 3 down until every rule
+        has its answer.
+    **settings
+        Other fields of `DeconvolutionSettings`.
 
     Returns
     -------
     LambdaCurve
+        In the units of the data.
     """
-    settings = DeconvolutionSettings(
-        regulariser=regulariser, boundary=boundary, normalise_psf=normalise_psf, noise_sigma=noise_sigma,
-        pixel_size_nm=pixel_size_nm,
-    )
+    chosen = DeconvolutionSettings(regulariser=regulariser, **settings)
+    return finish(curve_steps(image, psf, weights, chosen, None if lam is None else np.asarray(lam, np.float64)))
+
+
+def curve_steps(
+    image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings, grid: lambda_choice.Curve | None = None
+) -> Steps[LambdaCurve]:
+    """`lambda_curve` as a generator of `Iterate`."""
+    return (yield from _curve(prepare(image, psf, weights, settings), settings, grid))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The data in scaled units, (y − offset)/scale, and the problem that they pose.
+
+    Attributes
+    ----------
+    image, weights
+        As given; the weights broadcast to the image's shape, or None.
+    tiles
+        Pieces that stand for the image, as given.
+    blur
+        The problem.
+    scale, offset, gain
+        Data units; the gain is that of a count.
+    detector
+        Where gain and offset come from.
+    sigma
+        Root of the mean noise variance, data units; None if unknown.
+    z_exponent
+        γ of a Z-equivalent result, or None.
+    """
+
+    image: Any
+    weights: NDArray[Any] | None
+    tiles: list[NDArray[Any]]
+    blur: Blur
+    scale: float
+    offset: float
+    gain: float
+    detector: str
+    sigma: float | None
+    z_exponent: float | None
+
+    @property
+    def closed_form(self) -> bool:
+        return self.blur.has_closed_form(self.weights is not None)
+
+    def read(self, where: tuple[slice, ...]) -> tuple[Array, Array | None]:
+        """Scaled data of one frame, and their weights where some are not 1."""
+        ndim = self.blur.kernel.ndim
+        raw = np.asarray(self.image[where])
+        y = ((raw.reshape(raw.shape[-ndim:]) - self.offset) / self.scale).astype(np.float32)
+        weights = None if self.weights is None else self.weights[where].reshape(y.shape).astype(np.float32)
+        finite = np.isfinite(y)
+        if finite.all():
+            return y, weights
+        if self.closed_form:
+            raise ValueError(
+                f"the image holds {int((~finite).sum())} NaN or infinite values, which the closed form cannot pass "
+                "over: replace them, or use boundary='masked'"
+            )
+        return y, (finite if weights is None else weights * finite).astype(np.float32)
+
+    def restore(self, x: Array, shape: tuple[int, ...], block: blocks.Block) -> Array:
+        """A solved field as data: its core, in the image's units."""
+        frame = self.blur.frame(shape, block.missing)
+        core = frame.crop(x)[block.inside[-x.ndim :]] * np.float32(self.scale)
+        if self.z_exponent is not None:
+            core = np.sign(core) * np.abs(core) ** np.float32(1 / self.z_exponent)
+        return core.reshape(tuple(s.stop - s.start for s in block.core))
+
+
+def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings) -> Scene:
+    """Check what came, and estimate scale, detector and noise from pieces that stand for the image."""
     kernel = _kernel(psf, settings, image)
-    _check_image(image, kernel)
+    _check_image(image)
+    check_psf(kernel, tuple(image.shape)) if settings.normalise_psf else check_psf(np.abs(kernel), tuple(image.shape))
+    closed = settings.regulariser in ("l2", "tikhonov") and settings.noise == "gaussian" and not settings.nonnegative
+    boundary = settings.boundary or ("reflect" if closed and weights is None else "masked")
     tiles = blocks.sample(image, kernel.ndim)
-    _check_finite(tiles)
-    return _curve(tiles, kernel, settings, None if lam is None else np.asarray(lam, np.float64))
+    if not any(np.isfinite(tile).any() for tile in tiles):
+        raise ValueError("the image holds no finite value: open another layer")
+    gain, offset, detector = _detector(tiles, settings)
+    sigma = settings.noise_sigma
+    if sigma is None:
+        sigma = gaussian_sigma(_without_inf(np.stack(tiles)), spatial_ndim=kernel.ndim, psf=kernel) or None
+    scale = data_scale(tiles)
+    nonnegative = settings.noise == "poisson" if settings.nonnegative is None else settings.nonnegative
+    blur = Blur(
+        kernel=kernel,
+        regulariser=settings.regulariser,
+        boundary=boundary,
+        noise=settings.noise,
+        nonnegative=nonnegative,
+        background=settings.background / scale,
+        n_iter=settings.n_iter,
+        tolerance=settings.tolerance,
+    )
+    checked = None if weights is None else _weights(weights, image, kernel.ndim)
+    return Scene(image, checked, tiles, blur, scale, offset, gain, detector, sigma, settings.z_exponent)
 
 
 def data_scale(tiles: list[NDArray[Any]]) -> float:
@@ -257,185 +459,230 @@ def data_scale(tiles: list[NDArray[Any]]) -> float:
     λ is a weight for data divided by s, so that it means the same at another exposure time.
     """
     values = np.concatenate([tile.ravel()[:: max(1, tile.size >> 18)] for tile in tiles]).astype(np.float64)
+    values = values[np.isfinite(values)]
     low, high = np.percentile(values, [0.1, 99.9])
     if high <= low:
         low, high = values.min(), values.max()
     return float(high - low) if high > low else 1.0
 
 
-def halo(kernel: Array, regulariser: Regulariser, lam: float, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """How far an unknown neighbourhood reaches into the solution, in pixels.
-
-    The closed form is itself a convolution, with g = F⁻¹[H̄ / (|H|² + λ|L|²)]. What lies beyond radius r acts through
-    the tail of g: a straight edge there changes a pixel by at most max_{r' ≥ r} |Σ_{p_d > r'} g(p)| of its height, and
-    uncorrelated texture by (Σ_{|p| > r} g²)^½ of its contrast. r is the smallest radius for which both are 3e-4.
-    """
-    ndim = kernel.ndim
-    size = int(2 ** np.ceil(np.log2(max(64, 4 * max(kernel.shape)))))
-    while True:
-        grid = (size,) * ndim
-        impulse = np.zeros(grid)
-        impulse[(0,) * ndim] = 1
-        otf = transfer_function(kernel, grid, np.complex128)  # single precision would hide the tail in rounding
-        response = spectral(impulse, otf, _penalty(regulariser, grid), lam)
-        reach = _reach(response)
-        if reach < size // 4 or size >= 2 * max(shape) or size**ndim >= 1 << 24:
-            return tuple(min(reach, n) for n in shape)
-        size *= 2
-
-
-def _reach(response: NDArray[np.float64]) -> int:
-    """The radius beyond which a periodic impulse response, centred at the origin, is negligible (see `halo`)."""
-    size, axes = response.shape[0], range(response.ndim)
-    distance = np.minimum(np.arange(size), size - np.arange(size))
-    radius = np.zeros(response.shape, np.intp)
-    tail = np.zeros(size // 2 + 1)
-    for axis in axes:
-        along = [-1 if d == axis else 1 for d in axes]
-        np.maximum(radius, distance.reshape(along), out=radius)
-        profile = response.sum(axis=tuple(d for d in axes if d != axis))
-        for side in (profile[1 : size // 2 + 1], profile[:0:-1][: size // 2]):
-            beyond = np.abs(np.cumsum(side[::-1])[::-1])  # beyond[r]: what lies farther than r
-            tail[:-1] = np.maximum(tail[:-1], np.maximum.accumulate(beyond[::-1])[::-1])
-    power = np.bincount(radius.ravel(), np.square(response).ravel(), size // 2 + 1)
-    texture = np.sqrt(np.append(np.cumsum(power[::-1])[::-1][1:], 0.0))
-    return int(np.argmax(np.maximum(tail, texture) <= _SEAM))
-
-
 def _kernel(psf: Any, settings: DeconvolutionSettings, image: Any) -> Array:
     """The point-spread function as a float32 array that sums to 1 (unless told not to)."""
     if isinstance(psf, PointSpread):
-        kernel = psf.kernel(settings.pixel_size_nm, min(2, image.ndim))
+        kernel = psf.kernel(settings.pixel_size_nm, min(2, getattr(image, "ndim", 2)))
     else:
         kernel = np.asarray(psf)
-    if kernel.ndim == 0 or kernel.size == 0 or np.iscomplexobj(kernel) or kernel.dtype == object:
+    if kernel.ndim == 0 or kernel.ndim > 3 or kernel.size == 0 or kernel.dtype.kind not in "iuf":
         raise TypeError(
             f"the PSF is an array of shape {kernel.shape} and type {kernel.dtype}: expected a real array with one to "
             "three axes, such as gaussian_psf(2.0)"
         )
     kernel = kernel.astype(np.float32)
-    if not np.isfinite(kernel).all():
-        raise ValueError("the PSF holds NaN or infinite values: measure it again, or replace them by zero")
-    if settings.normalise_psf:
-        total = float(kernel.sum(dtype=np.float64))
-        if not total > 0:
-            raise ValueError(
-                f"the PSF sums to {total:g}: expected a positive sum; subtract its background, or pass "
-                "normalise_psf=False to use it as it is"
-            )
+    total = float(kernel.sum(dtype=np.float64))
+    if settings.normalise_psf and total > 0:
         kernel = (kernel / np.float32(total)).astype(np.float32)
     return kernel
 
 
-def _check_image(image: Any, kernel: Array) -> None:
+def _check_image(image: Any) -> None:
     if not hasattr(image, "shape") or not hasattr(image, "dtype"):
         raise TypeError(f"the image is a {type(image).__name__}: expected an array (…, y, x)")
     kind = np.dtype(image.dtype).kind
     if kind not in "iuf":
         remedy = "take its magnitude or its phase" if kind == "c" else "convert it to numbers"
         raise TypeError(f"the image holds values of type {image.dtype}: expected real numbers; {remedy} first")
-    if image.ndim < kernel.ndim:
-        raise ValueError(f"the PSF has {kernel.ndim} axes and the image {image.ndim}: expected at least as many")
-    last = tuple(image.shape[-kernel.ndim :])
-    if 0 in image.shape:
-        raise ValueError(f"the image is empty: its shape is {tuple(image.shape)}")
-    if any(p > n for p, n in zip(kernel.shape, last, strict=True)):
+    if image.ndim == 0 or 0 in image.shape:
+        raise ValueError(f"the image is empty: its shape is {tuple(image.shape)}, expected (…, y, x)")
+
+
+def _weights(weights: Any, image: Any, ndim: int) -> NDArray[Any]:
+    w = np.asarray(weights)
+    if tuple(w.shape) not in (tuple(image.shape), tuple(image.shape[-ndim:])):
         raise ValueError(
-            f"the PSF of {kernel.shape} pixels is larger than the image of {last}: crop the PSF, use a narrower one, "
-            "or deconvolve a larger field"
+            f"the weights have the shape {w.shape}: expected that of the image, {tuple(image.shape)}, or of its last "
+            f"{ndim} axes"
         )
+    if w.dtype.kind not in "biuf" or not np.isfinite(w).all() or w.min() < 0 or not w.any():
+        raise ValueError("the weights must be finite, not negative and not all zero: 1 counts a pixel, 0 ignores it")
+    return np.broadcast_to(w, image.shape)
 
 
-def _check_finite(tiles: list[NDArray[Any]]) -> None:
-    for tile in tiles:
-        if tile.dtype.kind == "f" and not np.isfinite(tile).all():
-            bad = int(tile.size - np.isfinite(tile).sum())
-            raise ValueError(
-                f"the image holds {bad} NaN or infinite values: replace them, by the median of their neighbours say"
-            )
+def _without_inf(tile: NDArray[Any]) -> NDArray[Any]:
+    return np.where(np.isinf(tile), np.nan, tile) if tile.dtype.kind == "f" and np.isinf(tile).any() else tile
 
 
-def _penalty(regulariser: Regulariser, shape: tuple[int, ...]) -> Array:
-    """|L|² of a quadratic regulariser on the ``rfftn`` grid."""
-    if regulariser == "tikhonov":
-        return gradient_power(shape)
-    return np.ones((*shape[:-1], shape[-1] // 2 + 1), np.float32)
+def _detector(tiles: list[NDArray[Any]], settings: DeconvolutionSettings) -> tuple[float, float, str]:
+    """(gain, offset, where they come from); (1, 0) where noise is gaussian and they mean nothing."""
+    if settings.noise == "gaussian":
+        return 1.0, 0.0, "not used"
+    if settings.gain is not None and settings.offset is not None:
+        return settings.gain, settings.offset, "given"
+    if all(looks_like_counts(tile) for tile in tiles):
+        return settings.gain or 1.0, settings.offset or 0.0, "the data are counts"
+    found = poisson_gain_offset(np.stack(tiles), offset=settings.offset)
+    gain = found.gain if settings.gain is None else settings.gain
+    return gain, found.offset, "estimated from variance against mean"
 
 
-def _frame(shape: tuple[int, ...], boundary: Boundary, margins: tuple[tuple[int, int], ...]) -> Frame:
-    return periodic_frame(shape) if boundary == "periodic" else mirror_frame(shape, margins)
-
-
-def _closed_form(y: Array, kernel: Array, regulariser: Regulariser, lam: float, frame: Frame) -> Array:
-    otf = transfer_function(kernel, frame.shape)
-    return frame.crop(spectral(mirror(y, frame), otf, _penalty(regulariser, frame.shape), lam))
+def _crop(scene: Scene) -> tuple[Array, Array | None]:
+    """The piece of the tiles with the most contrast, scaled: λ is chosen, and iterations are counted, on it."""
+    ndim = scene.blur.kernel.ndim
+    edge = max(_CROP[ndim], 4 * max(scene.blur.kernel.shape))
+    best: tuple[float, int, tuple[slice, ...]] | None = None
+    for number, tile in enumerate(scene.tiles):
+        shape = tile.shape[-ndim:]
+        for block in blocks.cut(shape, ndim, edge, (0,) * ndim):
+            contrast = float(np.nanstd(_without_inf(tile.reshape(shape)[block.core]).astype(np.float64)))
+            if best is None or contrast > best[0]:
+                best = (contrast, number, block.core)
+    assert best is not None
+    tile = scene.tiles[best[1]]
+    piece = dataclasses.replace(scene, image=tile.reshape(tile.shape[-ndim:]), weights=None)
+    y, w = piece.read(best[2])
+    return y, w
 
 
 def _curve(
-    tiles: list[NDArray[Any]], kernel: Array, settings: DeconvolutionSettings, grid: lambda_choice.Curve | None = None
-) -> LambdaCurve:
-    """The λ curve of the image that the tiles stand for."""
-    sigma = settings.noise_sigma
-    if sigma is None:
-        sigma = float(np.median([noise.gaussian_sigma(tile) for tile in tiles])) or None
+    scene: Scene, settings: DeconvolutionSettings, grid: lambda_choice.Curve | None = None
+) -> Steps[LambdaCurve]:
+    """The λ curve of the image, in its units."""
+    if scene.closed_form and settings.lam_rule != "holdout":
+        yield Iterate(0, 1, stage="choosing λ")
+        return lambda_choice.quadratic_curve(_spectrum(scene), grid, scene.sigma)
+    if settings.lam is not None and grid is None:
+        grid = np.array([settings.lam])  # only its residual is wanted
+    y, weights = _crop(scene)
+    counted = np.ones_like(y) if weights is None else weights
+    spread = _spread(scene, y, counted, settings)
+    blur = scene.blur
+    found = yield from lambda_choice.solved_curve(
+        lambda y, w, lam, state: fit(blur, y, w, lam, state),
+        y,
+        spread,
+        counted,
+        grid=lambda_choice.SOLVED_GRID if grid is None else grid,
+        complete=grid is not None,
+        hold_out=settings.lam_rule == "holdout",
+        seed=settings.seed,
+    )
+    return lambda_choice.rescaled(found, scene.scale)
+
+
+def _spread(scene: Scene, y: Array, weights: Array, settings: DeconvolutionSettings) -> Array:
+    """The standard deviation of each scaled datum: σ, or that of its counts, from a smoothed image."""
+    if scene.blur.noise == "gaussian":
+        if settings.noise_sigma is None:  # of this piece: shot noise is larger where there is more contrast
+            sigma = gaussian_sigma(np.where(weights > 0, y, np.nan), spatial_ndim=y.ndim, psf=scene.blur.kernel)
+        else:
+            sigma = settings.noise_sigma / scene.scale
+        return np.full(y.shape, max(sigma, 1e-6), np.float32)
+    mean = gaussian_filter(np.where(weights > 0, y, 0), 2.0) / np.maximum(gaussian_filter(weights, 2.0), 1e-3)
+    count = np.float32(scene.gain / scene.scale)  # one count, scaled
+    return np.sqrt(count * np.maximum(mean, count)).astype(np.float32)
+
+
+def _spectrum(scene: Scene) -> Spectrum:
+    """|Y|² of the tiles, in data units."""
     found: Spectrum | None = None
-    for tile in tiles:
-        frame = _frame(tile.shape, settings.boundary, tuple((2 * p, 2 * p) for p in kernel.shape))
+    blur = scene.blur
+    power = blur.prior.power
+    assert power is not None
+    for tile in scene.tiles:
+        y = tile.reshape(tile.shape[-blur.kernel.ndim :]).astype(np.float32)
+        if not np.isfinite(y).all():
+            raise ValueError(
+                f"the image holds {int((~np.isfinite(y)).sum())} NaN or infinite values, which the closed form cannot "
+                "pass over: replace them, or use boundary='masked'"
+            )
+        frame = blur.frame(y.shape)
         part = lambda_choice.spectrum(
-            forward_fft(mirror(tile.astype(np.float32), frame), kernel.ndim),
-            transfer_function(kernel, frame.shape),
-            _penalty(settings.regulariser, frame.shape),
+            forward_fft(mirror(y, frame), y.ndim),
+            transfer_function(blur.kernel, frame.shape),
+            power(frame.shape),
             frame.shape,
-            tile.size,
+            y.size,
         )
         found = part if found is None else found + part
     assert found is not None
-    return lambda_choice.quadratic_curve(found, grid, sigma)
+    return found
 
 
-def _choose(curve: LambdaCurve, settings: DeconvolutionSettings) -> tuple[float, str]:
+def _choose(curve: LambdaCurve, scene: Scene, settings: DeconvolutionSettings) -> tuple[float, str]:
     """λ and how it was chosen."""
     if settings.lam is not None:
         return settings.lam, "given"
-    chosen = curve.choice(settings.lam_rule)
+    rule: Rule = settings.lam_rule or ("gcv" if scene.closed_form else "balanced")
+    chosen = curve.choices[rule]
     if chosen is not None:
-        return chosen, settings.lam_rule
-    if settings.lam_rule != "gcv":
-        raise ValueError(
-            f"the rule {settings.lam_rule!r} finds no λ on this image ({_why_none(curve, settings.lam_rule)}): use "
-            "lam_rule='gcv', or give lam"
-        )
-    return float(curve.lam[-1]), "the image is constant: any λ gives it back"
+        return chosen, rule
+    if settings.lam_rule is None:
+        return float(curve.lam[-1]), "the image is constant: any λ gives it back"
+    raise ValueError(
+        f"the rule {rule!r} finds no λ on this image ({_why_none(curve, rule)}): use another lam_rule, or give lam"
+    )
 
 
-def _why_none(curve: LambdaCurve, rule: str) -> str:
+def _why_none(curve: LambdaCurve, rule: Rule) -> str:
     if rule == "l-curve":
         return "the L-curve has no corner"
     if curve.sigma is None:
         return "the noise level is unknown"
-    return f"no residual on the curve meets the noise level {curve.sigma:.3g}"
+    if rule == "discrepancy":
+        return f"no residual on the curve meets the noise level {curve.sigma:.3g}"
+    return "the image is constant"
 
 
-def _relative_residual(curve: LambdaCurve, lam: float) -> float:
-    """‖Hx̂ − y‖ / (σ √N) at λ, NaN if σ is unknown; ``residual_norm`` is over the N pixels of the curve's tiles."""
-    if curve.sigma is None or lam <= 0:
-        return float("nan")
-    at = np.interp(np.log(lam), np.log(curve.lam), curve.residual_norm)
-    return float(at / (curve.sigma * np.sqrt(curve.n_data)))
+def _shown(
+    steps: Steps[Array], scene: Scene, curve: LambdaCurve, block: blocks.Block, history: list[Iterate]
+) -> Generator[Iterate, bool | None, Array]:
+    """The solver's iterates as the user knows them: x cropped and in data units, the residual over the noise."""
+    shape = tuple(s.stop - s.start for s in block.read[-scene.blur.kernel.ndim :])
+    n = float(np.prod(shape))
+    answer: bool | None = None
+    while True:
+        try:
+            raw = steps.send(answer)
+        except StopIteration as end:
+            x: Array = end.value
+            return x
+        residual = curve.residual_over_noise(float(curve.lam[0])) if np.isnan(raw.residual) else float("nan")
+        if np.isfinite(raw.residual):
+            level = 1.0 if scene.blur.noise == "gaussian" else scene.gain / scene.scale
+            if scene.blur.noise == "gaussian" and scene.sigma:
+                level = (scene.sigma / scene.scale) ** 2
+            residual = float(np.sqrt(max(raw.residual, 0.0) / (n * level)))
+        shown = dataclasses.replace(raw, x=scene.restore(raw.x, shape, block), residual=residual)
+        if raw.n_steps > 1:
+            history.append(dataclasses.replace(shown, x=None))
+        answer = yield shown
 
 
-def _block_edge(image: Any, last: tuple[int, ...], reach: tuple[int, ...], settings: DeconvolutionSettings) -> int | None:
+def _why_stopped(scene: Scene, blur: Blur, history: list[Iterate], n_blocks: int) -> str:
+    if scene.closed_form:
+        return "closed form"
+    if n_blocks > 1:
+        return f"the iterations that a piece needs to the tolerance of {scene.blur.tolerance:g}, the same for all blocks"
+    if history and history[-1].step < blur.n_iter:
+        return f"relative change below {blur.tolerance:g}, or asked to finish"
+    return "the most iterations allowed"
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _block_edge(scene: Scene, last: tuple[int, ...], reach: tuple[int, ...], settings: DeconvolutionSettings) -> int | None:
     """The edge of the blocks that keep the work within memory; None: a frame at once."""
+    per_pixel = _CLOSED_FORM_BYTES if scene.closed_form else _ITERATIVE_BYTES
     budget = settings.memory_gb * 0.5e9
-    if _BYTES_PER_PIXEL * np.prod([n + 2 * r for n, r in zip(last, reach, strict=True)]) <= budget:
+    if per_pixel * np.prod([n + 2 * r for n, r in zip(last, reach, strict=True)]) <= budget:
         return None
-    if settings.boundary == "periodic":
+    if scene.blur.boundary == "periodic":
         raise ValueError(
             f"a periodic image of {last} pixels cannot be cut into blocks and needs more than memory_gb="
-            f"{settings.memory_gb:g}: use boundary='reflect', or allow more memory"
+            f"{settings.memory_gb:g}: use another boundary, or allow more memory"
         )
-    per_worker = budget / _BYTES_PER_PIXEL / fft_workers()
-    edge = int(per_worker ** (1 / len(last))) - 2 * max(reach)
+    edge = int((budget / per_pixel / fft_workers()) ** (1 / len(last))) - 2 * max(reach)
     if edge < 2 * max(reach):
         raise ValueError(
             f"blocks with a halo of {max(reach)} px need more than memory_gb={settings.memory_gb:g}: allow more memory, "

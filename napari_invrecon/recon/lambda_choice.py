@@ -1,26 +1,32 @@
-"""λ from the data: generalised cross-validation, the discrepancy principle and the L-curve, on one `LambdaCurve`.
+"""λ from the data: GCV, SURE, the discrepancy principle, the L-curve and held-out data, on one `LambdaCurve`.
 
 For a quadratic regulariser, ‖Hx − y‖² + λ‖Lx‖², with H and L diagonal in Fourier space, everything that these rules
 need is a sum over frequencies of functions of r = |H|²/|L|² and of |Y|². So the power |Y|² is gathered once in a
-histogram over log r, and a curve of hundreds of λ costs milliseconds.
+histogram over log r, and a curve of hundreds of λ costs milliseconds (`quadratic_curve`). For any other, the problem is
+solved for one λ after another, each from the solution before, on a piece that stands for the image (`solved_curve`).
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from napari_invrecon.recon.operators import Array
 from napari_invrecon.recon.record import significant
+from napari_invrecon.recon.solvers import Iterate, Steps
 
 Curve = NDArray[np.float64]
+Rule = Literal["balanced", "sure", "gcv", "discrepancy", "l-curve", "holdout"]
 
 DEFAULT_GRID: Curve = np.logspace(-8, 3, 200)
+SOLVED_GRID: Curve = np.logspace(-5, 0, 16)
 _BINS = 8192
+_DISCREPANCY_AT_MOST = 8.0  # times the GCV choice; beyond it, or below it, the noise level is wrong
 _DEAD_GAIN = 1e-13  # |H|² below this is single-precision rounding of the transfer function, not transfer
 
 
@@ -39,10 +45,15 @@ class LambdaCurve:
     solution_norm
         ‖L x̂(λ)‖ (R(x̂) for regularisers that are not quadratic), data units.
     gcv
-        N ‖H x̂ − y‖² / (N − trace)²; its minimum is the generalised cross-validation choice.
+        N ‖H x̂ − y‖² / (N − d)², d the degrees of freedom of the fit; its minimum is the generalised cross-validation
+        choice.
+    sure
+        ‖H x̂ − y‖² − Nσ² + 2σ²d, Stein's unbiased estimate of the error ‖H x̂ − H x‖²; NaN where σ is unknown.
+    holdout
+        Mean squared error of the data that were left out; NaN where none were.
     sigma
-        The noise level that the discrepancy rule used, data units; None if unknown.
-    gcv_lam, discrepancy, corner
+        The noise level that the rules used, data units; None if unknown.
+    choices
         The λ that each rule chooses; None where the rule has no answer on this curve.
     curvature
         Of the L-curve in log–log, positive where it is convex like the letter's corner.
@@ -53,26 +64,77 @@ class LambdaCurve:
     residual_norm: Curve
     solution_norm: Curve
     gcv: Curve
+    sure: Curve
+    holdout: Curve
     sigma: float | None
-    gcv_lam: float | None
-    discrepancy: float | None
-    corner: float | None
+    choices: dict[Rule, float | None]
     curvature: Curve
 
-    def choice(self, rule: str) -> float | None:
-        """The λ of one rule: "gcv", "discrepancy" or "l-curve"."""
-        return {"gcv": self.gcv_lam, "discrepancy": self.discrepancy, "l-curve": self.corner}[rule]
+    @property
+    def corner(self) -> float | None:
+        """The λ at the L-curve's corner, None if it has none."""
+        return self.choices["l-curve"]
+
+    @property
+    def discrepancy(self) -> float | None:
+        """The λ whose residual meets the noise level (Morozov), None if none does."""
+        return self.choices["discrepancy"]
+
+    def residual_over_noise(self, lam: float) -> float:
+        """‖H x̂ − y‖ / (σ √N) at λ: 1 fits to the noise, less fits the noise itself. NaN if σ is unknown."""
+        if self.sigma is None or lam <= 0:
+            return float("nan")
+        norm = np.interp(np.log(lam), np.log(self.lam), self.residual_norm)
+        return float(norm / (self.sigma * np.sqrt(self.n_data)))
 
     def summary(self) -> dict[str, Any]:
-        """JSON-plain, for a record."""
-        return {
-            "lam": significant(self.lam),
-            "residual_norm": significant(self.residual_norm),
-            "solution_norm": significant(self.solution_norm),
-            "gcv": significant(self.gcv),
-            "sigma": self.sigma,
-            "choices": {"gcv": self.gcv_lam, "discrepancy": self.discrepancy, "l-curve": self.corner},
+        """JSON-plain, for a record; scores that are unknown throughout are left out."""
+        scores = {
+            name: significant(values)
+            for name in ("lam", "residual_norm", "solution_norm", "gcv", "sure", "holdout")
+            if np.isfinite(values := getattr(self, name)).any()
         }
+        return {**scores, "n_data": self.n_data, "sigma": self.sigma, "choices": dict(self.choices)}
+
+
+def make_curve(
+    lam: Curve,
+    n_data: float,
+    residual2: Curve,
+    solution: Curve,
+    freedom: Curve,
+    sigma: float | None,
+    holdout: Curve | None = None,
+) -> LambdaCurve:
+    """All scores and choices from the residual², the solution norm and the degrees of freedom at each λ.
+
+    "balanced" is the geometric mean of the GCV and the discrepancy choices, the second held between one and eight
+    times the first. GCV aims at H x̂, and for a blur leaves x̂ itself a little noisy; the discrepancy takes no account
+    of the fit's degrees of freedom, so it smooths a little too much, and can only lie above. See docs/choose-lambda.md
+    for what was measured.
+
+    Sources: GCV: Golub, Heath, Wahba 1979, doi:10.1080/00401706.1979.10489751. SURE: Stein 1981,
+    doi:10.1214/aos/1176345632. Discrepancy: Morozov 1966. L-curve: Hansen 1992, doi:10.1137/1034115.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gcv = n_data * residual2 / (n_data - freedom) ** 2
+    sure = np.full(len(lam), np.nan)
+    held = sure if holdout is None else holdout
+    if sigma is not None:
+        sure = residual2 - n_data * sigma**2 + 2 * sigma**2 * freedom
+    curvature = l_curve_curvature(lam, np.sqrt(residual2), solution)
+    choices: dict[Rule, float | None] = {
+        "balanced": None,
+        "sure": _parabola_minimum(lam, sure),
+        "gcv": _parabola_minimum(lam, gcv),
+        "discrepancy": None if sigma is None else crossing(lam, residual2, n_data * sigma**2),
+        "l-curve": l_curve_corner(lam, curvature),
+        "holdout": _parabola_minimum(lam, held),
+    }
+    low, high = choices["gcv"], choices["discrepancy"]
+    if low is not None:
+        choices["balanced"] = float(low * np.sqrt(np.clip((high or low) / low, 1, _DISCREPANCY_AT_MOST)))
+    return LambdaCurve(lam, n_data, np.sqrt(residual2), solution, gcv, sure, held, sigma, choices, curvature)
 
 
 @dataclass(frozen=True)
@@ -165,30 +227,133 @@ def spectrum(
 
 
 def quadratic_curve(found: Spectrum, lam: Curve | None = None, sigma: float | None = None) -> LambdaCurve:
-    """Residual and solution norms, GCV and the choices of the three rules, for ‖Hx − y‖² + λ‖Lx‖².
+    """The curve of ‖Hx − y‖² + λ‖Lx‖², exact, from the data's spectrum.
 
-    residual² = Σ (λ/(r+λ))² |Y|², ‖Lx̂‖² = Σ r/(r+λ)² |Y|², N − trace = Σ λ/(r+λ).
-
-    Sources: GCV: Golub, Heath, Wahba 1979, doi:10.1080/00401706.1979.10489751. Discrepancy: Morozov 1966. L-curve:
-    Hansen 1992, doi:10.1137/1034115.
+    residual² = Σ (λ/(r+λ))² |Y|², ‖Lx̂‖² = Σ r/(r+λ)² |Y|², N − d = Σ λ/(r+λ).
     """
     grid = DEFAULT_GRID if lam is None else np.sort(np.asarray(lam, np.float64))
     residual2, solution2, free = (np.array(each) for each in zip(*(_sums(found, v) for v in grid), strict=True))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gcv = found.size * residual2 / free**2
-    curvature = l_curve_curvature(grid, np.sqrt(residual2), np.sqrt(solution2))
-    return LambdaCurve(
-        lam=grid,
-        n_data=found.size,
-        residual_norm=np.sqrt(residual2),
-        solution_norm=np.sqrt(solution2),
-        gcv=gcv,
-        sigma=sigma,
-        gcv_lam=_gcv_minimum(found, grid, gcv),
-        discrepancy=None if sigma is None else crossing(grid, residual2, found.size * sigma**2),
-        corner=l_curve_corner(grid, curvature),
-        curvature=curvature,
+
+    if found.power.sum() <= 0:  # a constant image: every λ gives it back, no rule has a preference
+        residual2 = np.full(len(grid), np.nan)
+    return make_curve(grid, found.size, residual2, np.sqrt(solution2), found.size - free, sigma)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One solution of a problem that is to be solved for many λ.
+
+    ``state`` is what the next solve starts from, ``predicted`` H x̂, ``penalty`` R(x̂).
+    """
+
+    state: Any
+    predicted: Array
+    penalty: float
+
+
+def solved_curve(
+    fit: Callable[[Array, Array, float, Any], Fit],
+    y: Array,
+    spread: Array | float,
+    weights: Array,
+    *,
+    grid: Curve = SOLVED_GRID,
+    complete: bool = False,
+    hold_out: bool = False,
+    seed: int = 0,
+) -> Steps[LambdaCurve]:
+    """The curve of any regulariser: solve from the largest λ down, each from the last, until the rules are settled.
+
+    Parameters
+    ----------
+    fit
+        (y, weights, λ, state or None) → `Fit`.
+    y, spread, weights
+        Data, the standard deviation of their noise (all ones and σ, or one for each datum), and 1 or 0 for data that
+        count or do not.
+    grid, complete
+        The λ to solve for; all of them, or until every rule has its answer.
+    hold_out
+        Solve also with a tenth of the data hidden, and predict them.
+    seed
+        Of the probe vector for the degrees of freedom d = Σ ∂(Hx̂)_i/∂y_i, and of what is held out.
+
+    Notes
+    -----
+    d by a finite difference along one random ±1 vector: Ramani, Blu & Unser 2008, doi:10.1109/TIP.2008.2001404.
+    """
+    rng = np.random.default_rng(seed)
+    probe = rng.choice(np.float32([-1, 1]), y.shape)
+    step = np.float32(_PROBE_STEP) * np.asarray(spread, np.float32)
+    hidden = (rng.random(y.shape) < _HELD_OUT) & (weights > 0)
+    shown = np.where(hidden, 0, weights).astype(np.float32)
+    counted = weights > 0
+    n = float(counted.sum())
+    scale = float(np.sqrt(np.mean(np.square(np.broadcast_to(spread, y.shape)[counted], dtype=np.float64))))
+    whiten = scale / np.broadcast_to(np.asarray(spread, np.float64), y.shape)[counted]
+
+    plain = nudged = held = None
+    rows: list[tuple[float, float, float, float, float]] = []
+    for count, lam in enumerate(np.sort(grid)[::-1], start=1):
+        plain = fit(y, weights, float(lam), plain.state if plain else None)
+        nudged = fit(y + step * probe, weights, float(lam), nudged.state if nudged else plain.state)
+        moved = (nudged.predicted - plain.predicted).astype(np.float64)
+        freedom = float(np.sum((probe / step * moved)[counted]))
+        residual2 = float(np.sum(np.square((plain.predicted - y)[counted] * whiten)))
+        missed = float("nan")
+        if hold_out:
+            held = fit(y, shown, float(lam), held.state if held else plain.state)
+            missed = float(np.mean(np.square((held.predicted - y)[hidden], dtype=np.float64)))
+        rows.append((float(lam), residual2, plain.penalty, freedom, missed))
+        if not complete and _settled(rows, n, scale, hold_out):
+            break
+        yield Iterate(count, len(grid), stage=f"choosing λ ({count} of at most {len(grid)})")
+    lams, residual, penalty, freedoms, misses = (np.array(column)[::-1] for column in zip(*rows, strict=True))
+    return make_curve(lams, n, residual, penalty, freedoms, scale, misses)
+
+
+_PROBE_STEP = 0.3  # of the noise: small against it, large against the solver's tolerance
+_HELD_OUT = 0.1
+_PAST_MINIMUM = 3
+
+
+def rescaled(curve: LambdaCurve, scale: float) -> LambdaCurve:
+    """A curve of scaled data in the units of the data themselves; λ stays what it is."""
+    return dataclasses.replace(
+        curve,
+        residual_norm=curve.residual_norm * scale,
+        solution_norm=curve.solution_norm * scale,
+        gcv=curve.gcv * scale**2,
+        sure=curve.sure * scale**2,
+        holdout=curve.holdout * scale**2,
+        sigma=None if curve.sigma is None else curve.sigma * scale,
     )
+
+
+def _settled(rows: list[tuple[float, float, float, float, float]], n: float, sigma: float, hold_out: bool) -> bool:
+    """Whether the residual has fallen below the noise and every score has risen a few times since its minimum."""
+    if len(rows) < _PAST_MINIMUM + 3:
+        return False
+    _, residual2, _, freedom, missed = (np.array(column) for column in zip(*rows, strict=True))
+    scores = [residual2 + 2 * sigma**2 * freedom, residual2 / (n - freedom) ** 2]
+    if hold_out:
+        scores.append(missed)
+    past = all(len(rows) - 1 - int(np.argmin(score)) >= _PAST_MINIMUM for score in scores)
+    return past and residual2[-1] < n * sigma**2
+
+
+def _parabola_minimum(grid: Curve, score: Curve) -> float | None:
+    """Where the parabola through the best point and its neighbours, in log λ, is least; None for an unknown score."""
+    if not np.isfinite(score).any():
+        return None
+    best = int(np.nanargmin(score))
+    if best in (0, len(grid) - 1):
+        return float(grid[best])
+    (t0, t1, t2), (s0, s1, s2) = np.log(grid[best - 1 : best + 2]), score[best - 1 : best + 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bend = (s2 - s1) / (t2 - t1) - (s1 - s0) / (t1 - t0)
+        t = t1 - 0.5 * ((s2 - s1) * (t1 - t0) / (t2 - t1) + (s1 - s0) * (t2 - t1) / (t1 - t0)) / bend
+    return float(np.exp(np.clip(t, t0, t2))) if np.isfinite(t) and bend > 0 else float(grid[best])
 
 
 def _sums(found: Spectrum, lam: float) -> tuple[float, float, float]:
@@ -199,26 +364,9 @@ def _sums(found: Spectrum, lam: float) -> tuple[float, float, float]:
     return residual2, solution2, float(np.dot(damped, found.count)) + found.lost
 
 
-def _gcv_minimum(found: Spectrum, grid: Curve, gcv: Curve) -> float | None:
-    """The λ of least GCV: the best grid point, refined between its neighbours; None if the data hold no contrast."""
-    if found.power.sum() <= 0 or not np.isfinite(gcv).any():
-        return None
-    best = int(np.nanargmin(gcv))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    if low == high:
-        return float(grid[best])
-
-    def score(log_lam: float) -> float:
-        residual2, _, free = _sums(found, float(np.exp(log_lam)))
-        return found.size * residual2 / free**2
-
-    refined = minimize_scalar(score, bounds=(np.log(low), np.log(high)), method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(refined.x))
-
-
 def crossing(grid: Curve, residual2: Curve, target: float) -> float | None:
     """The λ at which the squared residual rises through ``target`` (log–log interpolation); None if it never does."""
-    if not residual2[0] < target < residual2[-1]:
+    if not residual2[0] < target < residual2[-1]:  # also where they are unknown
         return None
     with np.errstate(divide="ignore"):
         rising = np.maximum.accumulate(np.log(np.maximum(residual2, np.finfo(float).tiny)))

@@ -41,15 +41,20 @@ def fft_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _workers_for(size: int) -> int:
+    """One thread for a transform so small that handing it out costs more than it takes."""
+    return fft_workers() if size > 1 << 18 else 1
+
+
 def forward_fft(x: NDArray[Any], ndim: int) -> NDArray[Any]:
     """The real-input Fourier transform over the last ``ndim`` axes, in the precision of ``x``."""
-    transformed: NDArray[Any] = fft.rfftn(x, axes=range(-ndim, 0), workers=fft_workers())
+    transformed: NDArray[Any] = fft.rfftn(x, axes=range(-ndim, 0), workers=_workers_for(x.size))
     return transformed
 
 
 def inverse_fft(spectrum: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """The inverse of `forward_fft` for an array whose last axes have ``shape``."""
-    x: NDArray[Any] = fft.irfftn(spectrum, s=shape, axes=range(-len(shape), 0), workers=fft_workers())
+    x: NDArray[Any] = fft.irfftn(spectrum, s=shape, axes=range(-len(shape), 0), workers=_workers_for(2 * spectrum.size))
     return x
 
 

@@ -33,7 +33,8 @@ def test_blocks_put_the_image_back_together():
     out = np.empty_like(image)
     with ThreadPoolExecutor(2) as pool:
         blocks = cut(image.shape, 2, 16, (4, 4))
-        steps = list(solve_blocks(da.from_array(image, chunks=(1, 13, 50)), blocks, lambda r, b: r[b.inside], out, pool, 2))
+        lazy = da.from_array(image, chunks=(1, 13, 50))
+        steps = list(solve_blocks(blocks, lambda b: np.asarray(lazy[b.read])[b.inside], out, pool, 2))
     assert steps[-1] == len(blocks)
     np.testing.assert_array_equal(out, image)
 
@@ -42,15 +43,15 @@ def test_closing_stops_the_blocks_that_have_not_started():
     ran = []
     lock = threading.Lock()
 
-    def solve(read, block):
+    def solve(block):
         with lock:
             ran.append(block)
-        return read[block.inside]
+        return image[block.core]
 
     image = np.zeros((64, 64), np.float32)
     blocks = cut(image.shape, 2, 4, (0, 0))
     with ThreadPoolExecutor(2) as pool:
-        steps = solve_blocks(image, blocks, solve, np.empty_like(image), pool, 2)
+        steps = solve_blocks(blocks, solve, np.empty_like(image), pool, 2)
         next(steps)
         steps.close()
         count = len(ran)
@@ -58,12 +59,12 @@ def test_closing_stops_the_blocks_that_have_not_started():
 
 
 def test_an_error_in_a_block_reaches_the_caller():
-    def solve(read, block):
+    def solve(block):
         raise ZeroDivisionError("in a block")
 
     image = np.zeros((8, 8), np.float32)
     with ThreadPoolExecutor(2) as pool, pytest.raises(ZeroDivisionError, match="in a block"):
-        list(solve_blocks(image, cut(image.shape, 2, 4, (0, 0)), solve, np.empty_like(image), pool, 2))
+        list(solve_blocks(cut(image.shape, 2, 4, (0, 0)), solve, np.empty_like(image), pool, 2))
 
 
 def test_sample_depends_on_the_shape_not_on_the_chunks():
