@@ -1,0 +1,105 @@
+"""TIFF: memory-mapped where its pixels lie in one piece, by pages where they do not and are many."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import tifffile
+
+from napari_invrecon.io.acquisition import Acquisition, Axis
+from napari_invrecon.io.arrange import acquisitions
+from napari_invrecon.io.origin import EAGER_BYTES, origin
+from napari_invrecon.io.tif_calibration import calibration
+from napari_invrecon.io.units import axis
+
+EXTENSIONS = (".tif", ".tiff")
+
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+
+
+@dataclass(frozen=True)
+class _Pages:
+    """The pages of a series, (page, y, x), each read when asked for."""
+
+    path: Path
+    series: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    ndim: int = 3
+
+    def __getitem__(self, key: tuple[slice, slice, slice]) -> Any:
+        pages, rows, columns = key
+        with tifffile.TiffFile(self.path) as tif:
+            found = tif.series[self.series].pages
+            return np.stack([found[i].asarray() for i in range(*pages.indices(self.shape[0]))])[:, rows, columns]
+
+
+def read(path: Path) -> list[Acquisition]:
+    """Every series of the file, channels apart; colours become one "luminance".
+
+    Raises
+    ------
+    ValueError
+        When the file is no TIFF, is shorter than it says, or its compression is not known here.
+    """
+    found: list[Acquisition] = []
+    try:
+        with tifffile.TiffFile(path) as tif:
+            shared = origin(path, "TIFF")
+            for number, series in enumerate(tif.series):
+                name = path.stem if len(tif.series) == 1 else f"{path.stem} {series.name or number}"
+                found += _series(path, tif, number, name, shared)
+    except (tifffile.TiffFileError, OSError) as error:
+        raise ValueError(f"{path.name} is not a whole TIFF file ({error}): copy or export it again") from error
+    if not found:
+        raise ValueError(f"{path.name} holds no image")
+    return found
+
+
+def _series(path: Path, tif: Any, number: int, name: str, shared: dict[str, Any]) -> list[Acquisition]:
+    series, letters = tif.series[number], tif.series[number].axes
+    calibrated = calibration(tif, number)
+    metadata = shared | calibrated.metadata | {"format": f"TIFF ({calibrated.writer})", "notes": []}
+    data = _data(path, tif.byteorder, series, number)
+    if letters.endswith("S"):
+        data, letters, name = _luminance(data), letters[:-1], f"{name} luminance"
+    axes: dict[str, Axis] = {}
+    for letter in letters:
+        if letter in calibrated.axes and letter in "XYZ":
+            unit, scale, offset = calibrated.axes[letter]
+            axes[letter], note = axis(letter.lower(), unit, scale, offset)
+            metadata["notes"] += [note] if note else []
+        else:
+            axes[letter] = Axis("frame" if letter not in "XYZ" else letter.lower())
+    if "C" not in letters:
+        return acquisitions(data, [axes[letter] for letter in letters], name=name, metadata=metadata)
+    where, rest = letters.index("C"), [axes[letter] for letter in letters if letter != "C"]
+    found: list[Acquisition] = []
+    for channel in range(data.shape[where]):
+        one = data[(slice(None),) * where + (channel,)]
+        found += acquisitions(one, rest, name=f"{name} channel {channel}", metadata=metadata)
+    return found
+
+
+def _data(path: Path, byteorder: str, series: Any, number: int) -> Any:
+    if series.dataoffset is not None:
+        dtype = np.dtype(byteorder + series.dtype.char)
+        expected, size = series.dataoffset + series.nbytes, path.stat().st_size
+        if size < expected:
+            raise ValueError(f"{path.name} is incomplete: expected {expected} bytes, found {size}: copy it again")
+        return np.memmap(path, dtype, "r", series.dataoffset, tuple(series.shape)).view(np.ndarray)
+    pages = math.prod(series.shape[:-2])
+    if series.nbytes <= EAGER_BYTES or len(series.pages) != pages or series.ndim < 3:
+        return series.asarray()
+    lazy = _Pages(path, number, (pages, *series.shape[-2:]), series.dtype)
+    meta = np.empty((0, 0, 0), series.dtype)
+    return da.from_array(lazy, chunks=(1, -1, -1), name=False, asarray=False, meta=meta).reshape(series.shape)
+
+
+def _luminance(data: Any) -> Any:
+    return data[..., :3].astype(np.float32) @ _LUMINANCE if data.shape[-1] >= 3 else data[..., 0]
