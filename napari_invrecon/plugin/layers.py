@@ -1,0 +1,123 @@
+"""Acquisition to napari layer, and back to the array and the pixel size that a reconstruction takes.
+
+napari shows one unit an axis for all layers together, counted from the last axis, and drops every unit as soon as two
+layers disagree in kind. So every layer here has lengths in nm as its last axes; a leading axis of tilt, energy or
+frames is kept apart from the depth z by an axis of length 1; and what is not a length is shown as nm with a note in the
+layer's name, its true calibration in ``metadata["acquisition"]["axes"]``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from napari.utils import Colormap
+
+from napari_invrecon.io import Acquisition, Axis
+from napari_invrecon.plugin.contrast import contrast_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.layers import Layer
+    from napari.types import LayerDataTuple
+
+# Unit in which a leading axis is shown; frames are counted, also where the file says how far apart they are in time.
+_LEADING_UNITS = {"tilt": "degree", "energy": "eV", "frame": "pixel"}
+_SQUARE = 1e-3  # relative; pixels are square when their sides differ by less
+
+# One colour an element, the same in every file; told apart by the colour-blind (Okabe and Ito), on black.
+_MAP_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
+
+
+def layer_data(acquisition: Acquisition) -> LayerDataTuple:
+    """(data, keyword arguments, "image") for napari.
+
+    Shapes: image, map, diffraction (y, x); volume (z, y, x); tilt series, spectrum image, stack (tilt | energy | frame,
+    1, y, x); spectrum (energy, 1, 1, 1). Scale and translate are the calibration's; of tilts that are not evenly spaced
+    the mean step, the angles themselves in ``metadata["acquisition"]["angles_deg"]``.
+    """
+    data, axes = acquisition.data, acquisition.axes
+    if axes[0].name in _LEADING_UNITS:
+        inserted = 4 - len(axes)
+        plane = axes[1:] or (Axis("y", "nm"), Axis("x", "nm"))
+        # As thick as a pixel, so that the step of the z slider stays the one of the volumes beside it.
+        depth = Axis("z", "nm", _shown(plane[-1])[1])
+        data, axes = data[(slice(None), *(None,) * inserted)], (axes[0], depth, *plane)
+    units, scale, translate = zip(*(_shown(axis) for axis in axes), strict=True)
+    keywords = {
+        "name": " ".join([acquisition.name, *(f"[{what}]" for what in foreign_units(acquisition))]),
+        "scale": scale,
+        "translate": translate,
+        "units": units,
+        "axis_labels": tuple(axis.name for axis in axes),
+        "contrast_limits": contrast_limits(acquisition.data),
+        "metadata": {"acquisition": _metadata(acquisition)},
+        **_look(acquisition),
+    }
+    return data, keywords, "image"
+
+
+def foreign_units(acquisition: Acquisition) -> list[str]:
+    """What the axes shown as nm or eV are in truth, where that is something else: "uncalibrated", "1/nm", …"""
+    units = [axis.unit for axis in acquisition.axes if axis.name != "frame" and axis.unit != _unit(axis)]
+    return list(dict.fromkeys("uncalibrated" if unit == "pixel" else unit for unit in units))
+
+
+def source_array(layer: Layer) -> Any:
+    """The layer's data without the axes of length 1 that were put in: (tilt, y, x), (energy, y, x), (energy,)."""
+    data = layer.data
+    described = layer.metadata.get("acquisition", {}).get("axes")
+    ndim = len(described) if described else min(data.ndim, 3)
+    while data.ndim > ndim and data.shape[1] == 1:
+        data = data[:, 0]
+    return data
+
+
+def pixel_size_nm(layer: Layer) -> float | None:
+    """Side of a pixel in nm; None where the layer is not calibrated in lengths, or its pixels are not square.
+
+    A calibration that the user has given the layer counts, also where its file had none.
+    """
+    described = layer.metadata.get("acquisition", {}).get("axes", [])
+    sides = []
+    for scale, unit, axis in zip(layer.scale[-2:], layer.units[-2:], described[-2:] or (None, None), strict=False):
+        if axis is not None and axis["unit"] != "nm" and math.isclose(scale, _shown(Axis(**axis))[1]):
+            return None
+        if not unit.is_compatible_with("nm"):
+            return None
+        sides.append((float(scale) * unit).to("nm").magnitude)
+    return _square_side(sides)
+
+
+def _square_side(sides: Sequence[float]) -> float | None:
+    return float(sides[0]) if len(sides) == 2 and math.isclose(*sides, rel_tol=_SQUARE) else None
+
+
+def _unit(axis: Axis) -> str:
+    return _LEADING_UNITS.get(axis.name, "nm")
+
+
+def _shown(axis: Axis) -> tuple[str, float, float]:
+    """(unit, scale, translate) in napari: an uncalibrated axis counts pixels, any other keeps its numbers."""
+    if axis.unit == "pixel" or axis.name == "frame":
+        return _unit(axis), 1.0, 0.0
+    return _unit(axis), axis.scale or 1.0, axis.offset
+
+
+def _metadata(acquisition: Acquisition) -> dict[str, Any]:
+    lengths = [axis.scale for axis in acquisition.axes[-2:] if axis.unit == "nm"]
+    return acquisition.metadata | {
+        "kind": acquisition.kind,
+        "axes": [asdict(axis) for axis in acquisition.axes],
+        "pixel_size_nm": _square_side(lengths),
+    }
+
+
+def _look(acquisition: Acquisition) -> dict[str, Any]:
+    element = acquisition.metadata.get("element")
+    if element is not None:
+        colour = _MAP_COLOURS[sum(map(ord, element)) % len(_MAP_COLOURS)]
+        return {"colormap": Colormap([[0, 0, 0, 1], colour], name=f"black to {colour}"), "blending": "additive"}
+    return {"colormap": "gray", "blending": "translucent_no_depth"}
