@@ -279,15 +279,14 @@ def test_done_is_repeated_for_a_generator_with_stages(qtbot, owner):
 
 
 def test_a_flood_of_iterates_leaves_the_gui_free(qtbot, owner):
-    produced = []
+    seconds = []
 
     def flood():
-        end = time.monotonic() + 1
-        step = 0
-        while time.monotonic() < end:
+        start, step = time.monotonic(), 0
+        while step < 20_000 or time.monotonic() - start < 1:
             step += 1
             yield Iterate(step, 10**9)
-        produced.append(step)
+        seconds.append(time.monotonic() - start)
         yield Iterate(10**9, 10**9)
 
     ticks = []
@@ -299,8 +298,7 @@ def test_a_flood_of_iterates_leaves_the_gui_free(qtbot, owner):
     finish(qtbot, run, flood)
     timer.stop()
     shown = [iterate.step for name, iterate in told if name == "progressed"]
-    assert produced[0] > 10_000
-    assert 1 < len(shown) <= 25
+    assert 1 < len(shown) <= 20 * seconds[0] + 3
     assert shown == sorted(set(shown)), "each newer than the one before"
     assert shown[-1] == 10**9, "the last one is not lost"
     assert len(ticks) > 10, "the event loop has gone on"
