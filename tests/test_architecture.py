@@ -28,7 +28,7 @@ RECON_LAYERS = (
     {"operators", "projector", "boundary", "gradients"},
     {"fidelities", "regularisers", "noise", "detector", "psf", "measured_psf", "probe"},
     {"solvers", "lambda_choice"},
-    {"blocks"},
+    {"blocks", "deblurring"},
 )
 # zarr is recon's array on disc for results larger than memory, not a format that users hand in.
 RECON_THIRD_PARTY = {"numpy", "scipy", "skimage", "numba", "dask", "distributed", "zarr"}
@@ -46,7 +46,7 @@ def imported_modules(tree: ast.AST, is_module: set[str]) -> list[tuple[int, str]
             for alias in node.names:
                 member = f"{base}.{alias.name}"
                 found.append((node.lineno, member if member in is_module else base))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def recon_layer(module: str) -> int:
