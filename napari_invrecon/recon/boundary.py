@@ -57,9 +57,13 @@ def mirror_frame(shape: Sequence[int], margins: Sequence[tuple[int, int]]) -> Fr
 
 
 def open_frame(shape: Sequence[int], psf_shape: Sequence[int]) -> Frame:
-    """Room for everything that the PSF can bring into the field of view; there the unknown is free, nothing is assumed."""
+    """Room around the image for all that the PSF can bring in, where the unknown is free: nothing is assumed there.
+
+    Behind it, a gap keeps the two ends of the periodic field apart.
+    """
     before = tuple(p // 2 for p in psf_shape)
-    field = tuple(int(fft.next_fast_len(n + p - 1, real=True)) for n, p in zip(shape, psf_shape, strict=True))
+    wanted = [n + 2 * b + max(8, b) for n, b in zip(shape, before, strict=True)]
+    field = tuple(int(fft.next_fast_len(n, real=True)) for n in wanted)
     after = tuple(f - n - b for f, n, b in zip(field, shape, before, strict=True))
     return Frame(tuple(shape), field, before, after)
 

@@ -93,13 +93,12 @@ def deblur(
         return x
     if weights is not None:
         y = fill_gaps(y, weights)
-    field = mirror(y, frame)
     if start is None:
-        start = spectral(field, otf, gradient_power(frame.shape), max(lam, _START_LAM))
+        start = _smooth_start(blur, y, max(lam, _START_LAM), frame)
     plain = blur.boundary != "masked" and weights is None and blur.noise == "gaussian"
     fidelity = least_squares(y, weights) if blur.noise == "gaussian" else poisson(y, blur.background, weights)
     x = yield from admm(
-        field if plain else Window(fidelity, frame.view),
+        mirror(y, frame) if plain else Window(fidelity, frame.view),
         otf,
         blur.prior,
         lam,
@@ -109,6 +108,17 @@ def deblur(
         tolerance=blur.tolerance,
         threads=threads,
     )
+    return x
+
+
+def _smooth_start(blur: Blur, y: Array, lam: float, frame: Frame) -> Array:
+    """The Tikhonov solution of the mirrored data on the frame: the same near an edge, whatever is at the opposite one."""
+    reach = tuple(4 * n for n in blur.kernel.shape)
+    wide = frame if blur.boundary == "periodic" else mirror_frame(y.shape, tuple((r, r) for r in reach))
+    otf = transfer_function(blur.kernel, wide.shape)
+    x = spectral(mirror(y, wide), otf, gradient_power(wide.shape), lam)
+    for axis, (inner, outer) in enumerate(zip(frame.before, wide.before, strict=True)):
+        x = np.take(x, np.arange(frame.shape[axis]) + outer - inner, axis, mode="wrap")
     return x
 
 
@@ -154,8 +164,8 @@ def halo(blur: Blur, lam: float, shape: tuple[int, ...]) -> tuple[int, ...]:
     the tail of g: a straight edge there changes a pixel by at most max_{r' ≥ r} |Σ_{p_d > r'} g(p)| of its height, and
     uncorrelated texture by (Σ_{|p| > r} g²)^½ of its contrast. r is the smallest radius for which both are 3e-4.
 
-    An iterative solution reaches as far as the quadratic one whose weight is that of its x-update, ρ = 10 λ, and at
-    least 12 standard deviations of the blur (measured: the seam of TV at 12 σ is 5e-4, see tests).
+    An iterative solution reaches at least 48 standard deviations of the blur: measured for TV, λ = 0.01 and 0.3, the
+    seam is 1e-2 at 12 σ, 2e-3 at 24 σ, 4e-4 at 48 σ, worst where a block ends at the image's edge.
     """
     if blur.boundary == "periodic":
         return (0,) * len(shape)
@@ -174,7 +184,7 @@ def halo(blur: Blur, lam: float, shape: tuple[int, ...]) -> tuple[int, ...]:
             break
         size *= 2
     if iterative:
-        reach = max(reach, int(np.ceil(12 * _spread(blur.kernel))))
+        reach = max(reach, int(np.ceil(48 * _spread(blur.kernel))))
     return tuple(min(reach, n) for n in shape)
 
 

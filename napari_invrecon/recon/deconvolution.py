@@ -370,7 +370,7 @@ class Scene:
     image, weights
         As given; the weights broadcast to the image's shape, or None.
     tiles
-        Pieces that stand for the image, as given.
+        Pieces that stand for the image; NaN where it is not to be looked at.
     blur
         The problem.
     scale, offset, gain
@@ -430,7 +430,11 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings)
     check_psf(kernel, tuple(image.shape)) if settings.normalise_psf else check_psf(np.abs(kernel), tuple(image.shape))
     closed = settings.regulariser in ("l2", "tikhonov") and settings.noise == "gaussian" and not settings.nonnegative
     boundary = settings.boundary or ("reflect" if closed and weights is None else "masked")
+    checked = None if weights is None else _weights(weights, image, kernel.ndim)
     tiles = blocks.sample(image, kernel.ndim)
+    if checked is not None:
+        shown = blocks.sample(checked, kernel.ndim)
+        tiles = [np.where(w > 0, tile, np.float32(np.nan)) for tile, w in zip(tiles, shown, strict=True)]
     if not any(np.isfinite(tile).any() for tile in tiles):
         raise ValueError("the image holds no finite value: open another layer")
     gain, offset, detector = _detector(tiles, settings)
@@ -449,7 +453,6 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings)
         n_iter=settings.n_iter,
         tolerance=settings.tolerance,
     )
-    checked = None if weights is None else _weights(weights, image, kernel.ndim)
     return Scene(image, checked, tiles, blur, scale, offset, gain, detector, sigma, settings.z_exponent)
 
 

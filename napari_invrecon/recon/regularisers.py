@@ -34,7 +34,7 @@ class Regulariser:
     value: Callable[[Array], float]
     prox: Callable[[Array, float], Array]
     power: Callable[[tuple[int, ...]], Array] | None = None
-    fused: Callable[[Array, Array, Array, float, float, int], float] | None = None
+    fused: Callable[[Array, Array, Array, float, float, tuple[int, ...], int], float] | None = None
 
 
 def _sum(x: Array) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_invrecon.recon.fidelities import Fidelity
-from napari_invrecon.recon.gradients import gradient, gradient_adjoint
+from napari_invrecon.recon.gradients import counted, gradient, gradient_adjoint
 from napari_invrecon.recon.operators import Array, LinearOperator, forward_fft, gradient_power, inverse_fft
 from napari_invrecon.recon.regularisers import Regulariser
 
@@ -78,10 +78,19 @@ def spectral(y: Array, otf: NDArray[np.complex64], penalty: Array, lam: float) -
 
 @dataclass(frozen=True)
 class Window:
-    """A data term that sees the periodic field through a window, D(Hx[view]); beyond it x is free."""
+    """A data term that sees the periodic field through a window, D(Hx[view]); beyond it x is free.
+
+    The PSF brings in what lies as far beyond the window as its view starts in the field. Differences farther out do
+    not count in R (`gradients.counted`): the two sides of the field do not know of each other.
+    """
 
     fidelity: Fidelity
     view: tuple[slice, ...]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The pixels after the last that count, on every axis."""
+        return tuple(part.stop + part.start for part in self.view)
 
 
 def admm(
@@ -112,7 +121,7 @@ def admm(
     start
         The first x, shape of the field; not changed.
     tolerance
-        Stops when ‖x − x_before‖ / ‖x‖ is below it.
+        Stops when ‖x − x_before‖ / ‖x‖ is below it, in the window: beyond it x is still settling when nobody looks.
     threads
         For the kernels of a step.
 
@@ -128,7 +137,9 @@ def admm(
     x = start.astype(np.float32)
     rho = np.float32(_STIFFNESS * lam)
     power = np.square(otf.real) + np.square(otf.imag)
-    pull_prior = _prior_copy(regulariser, x, threads)
+    view = data.view if isinstance(data, Window) else tuple(slice(None) for _ in shape)
+    ends = data.ends if isinstance(data, Window) else tuple(n + 1 for n in shape)
+    pull_prior = _prior_copy(regulariser, x, ends, threads)
     pull_sign = _sign_copy(x) if nonnegative else None
     weight = rho * (gradient_power(shape) if regulariser.on == "gradient" else np.float32(1))
     if nonnegative:
@@ -155,7 +166,7 @@ def admm(
         misfit = data.fidelity.value(blurred[data.view]) if isinstance(data, Window) else _squares(blurred - data)
         before, x = x, inverse_fft(transform.copy(), shape)
         blurred = inverse_fft(transform * otf, shape)
-        change = np.sqrt(_squares(x - before) / max(_squares(x), 1e-30))
+        change = np.sqrt(_squares((x - before)[view]) / max(_squares(x[view]), 1e-30))
         asked = yield Iterate(step, n_steps, x, misfit + lam * value, misfit)
         if asked or change < tolerance:
             break
@@ -167,7 +178,9 @@ _DATA_STIFFNESS = np.float32(0.5)  # ρ of the data's copy, whose term has curva
 _RELAXATION = np.float32(1.8)
 
 
-def _prior_copy(regulariser: Regulariser, x: Array, threads: int) -> Callable[[Array], tuple[Array, float]]:
+def _prior_copy(
+    regulariser: Regulariser, x: Array, ends: tuple[int, ...], threads: int
+) -> Callable[[Array], tuple[Array, float]]:
     """x ↦ (Kᵀq, R): one over-relaxed step of the copy of Kx, with the prox of R/stiffness."""
     step = 1 / _STIFFNESS
     on_gradient = regulariser.on == "gradient"
@@ -176,15 +189,21 @@ def _prior_copy(regulariser: Regulariser, x: Array, threads: int) -> Callable[[A
         fused, pulled = regulariser.fused, np.empty_like(x)
 
         def pull_fused(x: Array) -> tuple[Array, float]:
-            return pulled, fused(x, state, pulled, step, float(_RELAXATION), threads)
+            return pulled, fused(x, state, pulled, step, float(_RELAXATION), ends, threads)
 
         return pull_fused
-    copy = regulariser.prox(state, step)
+    counts = counted(x.shape, ends)
+
+    def shrunk(state: Array) -> Array:
+        copy = regulariser.prox(state, step)
+        return np.where(counts, copy, state) if on_gradient else copy
+
+    copy = shrunk(state)
 
     def pull(x: Array) -> tuple[Array, float]:
         nonlocal state, copy
         state = state + _RELAXATION * ((gradient(x) if on_gradient else x) - copy)
-        copy = regulariser.prox(state, step)
+        copy = shrunk(state)
         q = 2 * copy - state
         return (gradient_adjoint(q) if on_gradient else q), regulariser.value(x)
 
@@ -225,7 +244,7 @@ def _data_copy(data: Window, blurred: Array) -> Callable[[Array], Array]:
 
 
 def _squares(x: Array) -> float:
-    return float(np.vdot(x, x))
+    return float(np.sum(np.square(x), dtype=np.float64))
 
 
 def fista(

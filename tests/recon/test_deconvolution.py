@@ -1,0 +1,328 @@
+"""Deconvolution against the lecture's figures, closed forms, invariances, seams, and every kind of bad input."""
+
+import json
+import warnings
+
+import dask.array as da
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+import napari_invrecon as ir
+from napari_invrecon.recon import deconvolution as module
+from napari_invrecon.recon.solvers import finish
+from phantoms import image, rmse
+
+PSF = ir.gaussian_psf(1.5)
+ALL = ("l2", "tikhonov", "tv", "l1")
+
+
+# The lecture's two experiments.
+
+T = np.linspace(0, 64, 64)
+PEAKS = sum(h * np.exp(-((T - p) ** 2) / (2 * 1.5**2)) for p, h in [(15, 0.6), (35, 0.9), (50, 1.0)])
+KERNEL = np.exp(-np.linspace(-6, 6, 21) ** 2 / 18)
+GRID = np.logspace(-5, 2, 100)
+
+
+def lecture_image():
+    matrix = np.array([[KERNEL[(i - j + 10) % 64] if (i - j + 10) % 64 < 21 else 0 for j in range(64)] for i in range(64)])
+    return matrix, matrix @ PEAKS + 0.1 * PEAKS.max() * np.random.default_rng(42).standard_normal(64)
+
+
+def lecture(lam):
+    _, y = lecture_image()
+    options = {"regulariser": "l2", "boundary": "periodic", "normalise_psf": False}
+    return rmse(ir.deconvolve(y, KERNEL, lam=lam, **options).data, PEAKS)
+
+
+def test_lecture_u_curve():
+    errors = [lecture(lam) for lam in GRID]
+    assert min(errors) == pytest.approx(0.1402, rel=0.01)
+    assert GRID[np.argmin(errors)] == pytest.approx(0.1262, rel=0.01)
+    for lam, error in [(1e-5, 0.9668), (5, 0.1884), (100, 0.2450)]:
+        assert lecture(lam) == pytest.approx(error, rel=0.01)
+    matrix, y = lecture_image()
+    assert np.linalg.cond(matrix) == pytest.approx(230.2, rel=0.01)
+    assert rmse(np.linalg.solve(matrix, y), PEAKS) == pytest.approx(0.9693, rel=0.01)
+    assert lecture(1e-14) == pytest.approx(0.9693, rel=0.01)
+
+
+def test_lecture_l_curve_corner():
+    _, y = lecture_image()
+    curve = ir.lambda_curve(y, KERNEL, regulariser="l2", lam=GRID, boundary="periodic", normalise_psf=False)
+    assert curve.corner == pytest.approx(0.1748, rel=0.15)
+    assert (np.diff(curve.residual_norm) > 0).all()
+    assert (np.diff(curve.solution_norm) < 0).all()
+
+
+def test_lecture_grain_boundaries():
+    n = 200
+    x = np.full(n, 0.8)
+    x[: n // 3], x[2 * n // 3 :] = 0.2, 0.3
+    y = gaussian_filter(x, 4, mode="nearest") + 0.06 * x.max() * np.random.default_rng(42).standard_normal(n)
+    psf = ir.gaussian_psf(4.0, ndim=1)
+    best = {
+        name: min(rmse(ir.deconvolve(y, psf, regulariser=name, lam=lam).data, x) for lam in np.logspace(-0.5, 1, 16))
+        for name in ("tikhonov", "tv")
+    }
+    assert best["tv"] <= 0.032
+    assert best["tikhonov"] <= 0.0575
+    assert best["tv"] < 0.75 * best["tikhonov"]
+
+
+# Invariances.
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_scaling_the_data_scales_the_result_and_leaves_lambda(name):
+    _, y = image("particles", 1.5, 100, size=96)
+    one = ir.deconvolve(y, PSF, regulariser=name)
+    thousand = ir.deconvolve(1000 * y, PSF, regulariser=name)
+    assert thousand.lam == pytest.approx(one.lam, rel=2e-3)
+    np.testing.assert_allclose(thousand.data / 1000, one.data, atol=2e-3 * np.ptp(y))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64", ">i2", ">f4"])
+def test_every_dtype_gives_the_same_float32(dtype):
+    _, y = image("slabs", 1.5, 100, size=64)
+    result = ir.deconvolve(y.astype(dtype), PSF, regulariser="tikhonov", lam=0.01)
+    assert result.data.dtype == np.float32
+    np.testing.assert_allclose(result.data, ir.deconvolve(y, PSF, regulariser="tikhonov", lam=0.01).data, rtol=1e-5)
+
+
+def test_inputs_are_not_changed_and_need_not_be_contiguous():
+    _, y = image("slabs", 1.5, 100, size=64)
+    psf = PSF.copy()
+    strided = np.repeat(np.asfortranarray(y), 2, axis=1)[:, ::2]
+    before = strided.copy()
+    for name in ALL:
+        a, b = (ir.deconvolve(each, psf, regulariser=name, lam=0.05).data for each in (strided, y))
+        np.testing.assert_allclose(a, b, atol=1e-3)
+    np.testing.assert_array_equal(strided, before)
+    np.testing.assert_array_equal(psf, PSF)
+
+
+def test_leading_axes_are_frames():
+    frames = np.stack([image(kind, 1.5, 100, size=64)[1] for kind in ("slabs", "lattice", "ramps")])[:, None]
+    for name in ("tikhonov", "tv"):
+        stack = ir.deconvolve(frames, PSF, regulariser=name, lam=0.02, tolerance=0, n_iter=20)
+        assert stack.data.shape == frames.shape
+        scale = stack.record["data_scale"]
+        for k in range(3):
+            alone = ir.deconvolve(frames[k, 0], PSF, regulariser=name, lam=0.02, tolerance=0, n_iter=20)
+            if name == "tikhonov":
+                np.testing.assert_allclose(stack.data[k, 0], alone.data, atol=1e-3 * scale)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (6, 6), (3, 8), (1, 7), (7, 1)])
+def test_any_psf_shape_keeps_the_place_of_a_point(shape):
+    psf = np.random.default_rng(0).random(shape).astype(np.float32)
+    psf[shape[0] // 2, shape[1] // 2] += 3
+    point = np.zeros((48, 50), np.float32)
+    point[20, 30] = 100
+    from napari_invrecon.recon.operators import convolution
+
+    blurred = convolution(psf / psf.sum(), point.shape)(point)
+    x = ir.deconvolve(blurred, psf, regulariser="l2", lam=1e-4).data
+    assert np.unravel_index(np.argmax(x), x.shape) == (20, 30)
+
+
+def test_three_dimensions():
+    psf = ir.gaussian_psf(1.0, ndim=3)
+    x = np.zeros((24, 26, 28), np.float32)
+    x[8:16, 8:18, 10:20] = 1
+    y = gaussian_filter(x, 1.0) + np.random.default_rng(0).normal(0, 0.02, x.shape).astype(np.float32)
+    for name in ("tikhonov", "tv"):
+        assert rmse(ir.deconvolve(y, psf, regulariser=name).data, x) < rmse(y, x)
+
+
+# Recovery, from images made by another forward model.
+
+
+@pytest.mark.parametrize("kind", ["particles", "slabs"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_tv_with_lambda_from_the_data_is_near_its_best(kind, seed):
+    x, y = image(kind, 3, 200, seed=seed)
+    psf = ir.gaussian_psf(3.0)
+    chosen = rmse(ir.deconvolve(y, psf).data, x)
+    best = min(rmse(ir.deconvolve(y, psf, lam=lam).data, x) for lam in np.logspace(-2.5, -0.5, 9))
+    assert chosen < 1.05 * best
+    assert chosen < 0.8 * rmse(y, x)
+
+
+@pytest.mark.parametrize("kind", ["particles", "lattice"])
+def test_counts(kind):
+    x, y = image(kind, 1.5, 30)
+    result = ir.deconvolve(y, PSF, noise="poisson")
+    assert result.data.min() >= 0
+    assert result.record["detector"]["source"] == "the data are counts"
+    assert rmse(result.data, x) < 0.85 * rmse(y, x)
+    assert result.data.mean() == pytest.approx(y.mean(), rel=0.03)  # TV takes a little contrast, and with it counts
+
+
+def test_gain_and_offset_of_a_detector_are_taken_off():
+    x, y = image("particles", 1.5, 100)
+    plain = ir.deconvolve(y, PSF, noise="poisson", lam=0.05)
+    scaled = ir.deconvolve(7 * y + 500, PSF, noise="poisson", lam=0.05, gain=7.0, offset=500.0)
+    np.testing.assert_allclose(scaled.data / 7, plain.data, atol=0.02 * np.ptp(y))
+
+
+@pytest.mark.parametrize(("kind", "sigma"), [("particles", 3), ("particles", 1.5), ("lattice", 3)])
+def test_rim_is_as_good_as_the_inside(kind, sigma):
+    rim = np.ones((256, 256), bool)
+    rim[12:-12, 12:-12] = False
+    inside, outside = [], []
+    for seed in range(4):
+        x, y = image(kind, sigma, 500, seed=seed)
+        error = (ir.deconvolve(y, ir.gaussian_psf(float(sigma)), lam=0.03).data - x) ** 2
+        inside.append(error[~rim].mean())
+        outside.append(error[rim].mean())
+    assert np.sqrt(np.mean(outside) / np.mean(inside)) < 1.1
+
+
+def test_masked_pixels_are_not_looked_at():
+    x, y = image("slabs", 1.5, 200, size=128)
+    rng = np.random.default_rng(0)
+    weights = (rng.random(y.shape) > 0.05).astype(np.float32)
+    broken = np.where(weights > 0, y, 1e6)
+    masked = ir.deconvolve(broken, PSF, weights, lam=0.05, noise_sigma=10.0)
+    assert rmse(masked.data, x) < 1.15 * rmse(ir.deconvolve(y, PSF, lam=0.05).data, x)
+    missing = ir.deconvolve(np.where(weights > 0, y, np.nan), PSF, lam=0.05)
+    assert rmse(missing.data, x) < 1.15 * rmse(ir.deconvolve(y, PSF, lam=0.05).data, x)
+
+
+# Blocks.
+
+
+@pytest.mark.parametrize("regulariser", ["tikhonov", "l2", "tv", "l1"])
+@pytest.mark.parametrize("lam", [0.3, 0.01])
+def test_blocks_meet_without_a_seam(regulariser, lam, monkeypatch):
+    _, y = image("particles", 2, 50, size=420, seed=5)
+    psf = ir.gaussian_psf(2.0)
+    options = {"regulariser": regulariser, "lam": lam}
+    if regulariser in ("tv", "l1"):
+        options |= {"n_iter": {"tv": 25, "l1": 150}[regulariser], "tolerance": 0.0}
+    whole = ir.deconvolve(y, psf, **options)
+    for edge, chunks in ((150, (100, 420)), (97, (420, 33))):
+        monkeypatch.setattr(module, "_block_edge", lambda *_, edge=edge: edge)
+        parts = ir.deconvolve(da.from_array(y, chunks=chunks), psf, **options)
+        monkeypatch.undo()
+        assert parts.record["blocks"]["count"] > 4
+        seam = np.abs(np.asarray(parts.data) - whole.data).max()
+        assert seam < 1e-3 * np.ptp(y)
+
+
+def test_larger_than_memory_goes_to_a_store(monkeypatch):
+    y = da.from_array(image("ramps", 2, 50, size=600)[1], chunks=(200, 200))
+    monkeypatch.setattr(module, "_CLOSED_FORM_BYTES", 40000)
+    result = ir.deconvolve(y, ir.gaussian_psf(1.0), regulariser="tikhonov", lam=0.1, memory_gb=4.0)
+    monkeypatch.undo()
+    assert result.record["blocks"]["count"] > 1
+    whole = ir.deconvolve(y, ir.gaussian_psf(1.0), regulariser="tikhonov", lam=0.1)
+    np.testing.assert_allclose(np.asarray(result.data), whole.data, atol=1e-3 * 50)
+
+
+# The record, progress, stopping.
+
+
+def test_record_is_plain_and_complete():
+    _, y = image("slabs", 1.5, 100, size=64)
+    record = ir.deconvolve(y, PSF).record
+    assert json.loads(json.dumps(record)) == record
+    assert record["lam_rule"] == "balanced"
+    assert record["settings"]["lam"] is None
+    assert {"data_scale", "noise_sigma", "sources", "versions", "started", "seconds", "curve", "stopped"} <= set(record)
+    assert [source["role"] for source in record["sources"]] == ["image", "psf"]
+    assert 0.8 < record["residual_over_noise"] < 1.2
+    assert len(record["objective"]) == record["n_iter"]
+
+
+def test_same_record_for_numpy_and_dask():
+    _, y = image("slabs", 1.5, 100, size=64)
+    one, two = (ir.deconvolve(a, PSF, lam=0.1).record["sources"][0] for a in (y, da.from_array(y, chunks=(10, 64))))
+    assert one == two
+
+
+@pytest.mark.parametrize("regulariser", ["tikhonov", "tv"])
+def test_it_can_be_closed_at_every_step(regulariser):
+    _, y = image("slabs", 1.5, 100, size=64)
+    settings = ir.DeconvolutionSettings(regulariser=regulariser, n_iter=5, tolerance=0.0)
+    total = sum(1 for _ in module.deconvolution(y, PSF, None, settings))
+    for stop in range(total):
+        steps = module.deconvolution(y, PSF, None, settings)
+        for _ in range(stop + 1):
+            next(steps)
+        steps.close()
+
+
+def test_done_keeps_the_iterate_that_was_shown():
+    _, y = image("slabs", 1.5, 100, size=64)
+    steps = module.deconvolution(y, PSF, None, ir.DeconvolutionSettings(lam=0.05, tolerance=0.0))
+    for iterate in steps:
+        if iterate.x is not None and iterate.step == 7:
+            break
+    with pytest.raises(StopIteration) as end:
+        steps.send(True)
+    np.testing.assert_array_equal(end.value.value.data, iterate.x)
+    assert end.value.value.record["n_iter"] == 7
+    assert "asked" in end.value.value.record["stopped"]
+
+
+# Odd and bad input.
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, -3.0])
+@pytest.mark.parametrize("regulariser", ALL)
+def test_constant_images_come_back(value, regulariser):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = ir.deconvolve(np.full((40, 40), value), PSF, regulariser=regulariser, lam=None)
+    if regulariser in ("tikhonov", "tv"):
+        np.testing.assert_allclose(result.data, value, atol=1e-3 * max(1, abs(value)))
+    assert np.isfinite(result.data).all()
+
+
+def test_one_pixel_wide():
+    column = np.random.default_rng(0).poisson(50, (64, 1))
+    assert ir.deconvolve(column, ir.gaussian_psf(2.0, ndim=1)[:, None]).data.shape == (64, 1)
+
+
+@pytest.mark.parametrize(
+    ("image", "psf", "options", "message"),
+    [
+        (np.ones((8, 8)), np.ones((9, 3)), {}, "larger than the image"),
+        (np.ones(8), np.ones((3, 3)), {}, "2 axes"),
+        (np.ones((8, 8), complex), np.ones((3, 3)), {}, "complex"),
+        (np.ones((8, 8), bool), np.ones((3, 3)), {}, "bool"),
+        (np.ones((0, 8)), np.ones((3, 3)), {}, "empty"),
+        (np.full((8, 8), np.nan), np.ones((3, 3)), {}, "no finite value"),
+        (np.where(np.eye(8) > 0, np.nan, 1), np.ones((3, 3)), {"regulariser": "tikhonov"}, "8 NaN or infinite"),
+        (np.ones((8, 8)), np.zeros((3, 3)), {}, "sums to 0"),
+        (np.ones((8, 8)), np.full((3, 3), np.nan), {}, "NaN"),
+        (np.ones((8, 8)), np.ones((3, 3)), {"lam": -1}, "lam=-1"),
+        (np.ones((8, 8)), np.ones((3, 3)), {"regulariser": "tvv"}, "'l2', 'tikhonov', 'tv'"),
+        (np.ones((8, 8)), np.ones((3, 3)), {"lamda": 1}, "no parameter 'lamda'"),
+        (np.ones((8, 8)), np.ones((3, 3)), {"weights": np.ones(5)}, r"shape \(5,\)"),
+        ("image.tif", np.ones((3, 3)), {}, "expected an array"),
+        (np.ones((8, 8)), "gauss", {}, "PSF"),
+    ],
+)
+def test_bad_input_is_refused_with_the_remedy(image, psf, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        ir.deconvolve(image, psf, **options)
+
+
+def test_signature_shows_the_settings():
+    import inspect
+
+    assert inspect.signature(ir.deconvolve).parameters["regulariser"].default == "tv"
+
+
+def test_lambda_curve_of_the_iterative_solution_is_a_generator_too():
+    _, y = image("slabs", 1.5, 100, size=64)
+    settings = ir.DeconvolutionSettings()
+    curve = finish(module.curve_steps(y, PSF, None, settings))
+    assert (np.diff(curve.lam) > 0).all()
+    assert curve.choices["gcv"] is not None
+    assert curve.choices["gcv"] <= curve.choices["balanced"] <= 8 * curve.choices["gcv"]
