@@ -26,7 +26,7 @@ Rule = Literal["balanced", "sure", "gcv", "discrepancy", "l-curve", "holdout"]
 DEFAULT_GRID: Curve = np.logspace(-8, 3, 200)
 SOLVED_GRID: Curve = np.logspace(-5, 0, 16)
 _BINS = 8192
-_DISCREPANCY_AT_MOST = 8.0  # times the GCV choice; beyond it, or below it, the noise level is wrong
+_DISCREPANCY_AT_MOST = 4.0  # times the GCV choice: 2 % of error in an estimated σ can move it by a factor of ten
 _DEAD_GAIN = 1e-13  # |H|² below this is single-precision rounding of the transfer function, not transfer
 
 
@@ -108,7 +108,7 @@ def make_curve(
 ) -> LambdaCurve:
     """All scores and choices from the residual², the solution norm and the degrees of freedom at each λ.
 
-    "balanced" is the geometric mean of the GCV and the discrepancy choices, the second held between one and eight
+    "balanced" is the geometric mean of the GCV and the discrepancy choices, the second held between one and four
     times the first. GCV aims at H x̂, and for a blur leaves x̂ itself a little noisy; the discrepancy takes no account
     of the fit's degrees of freedom, so it smooths a little too much, and can only lie above. See docs/choose-lambda.md
     for what was measured.

@@ -63,7 +63,10 @@ def test_lecture_grain_boundaries():
     y = gaussian_filter(x, 4, mode="nearest") + 0.06 * x.max() * np.random.default_rng(42).standard_normal(n)
     psf = ir.gaussian_psf(4.0, ndim=1)
     best = {
-        name: min(rmse(ir.deconvolve(y, psf, regulariser=name, lam=lam).data, x) for lam in np.logspace(-0.5, 1, 16))
+        name: min(
+            rmse(ir.deconvolve(y, psf, regulariser=name, lam=lam, tolerance=1e-5, n_iter=2000).data, x)
+            for lam in np.logspace(-0.5, 1, 16)
+        )
         for name in ("tikhonov", "tv")
     }
     assert best["tv"] <= 0.032
@@ -325,4 +328,4 @@ def test_lambda_curve_of_the_iterative_solution_is_a_generator_too():
     curve = finish(module.curve_steps(y, PSF, None, settings))
     assert (np.diff(curve.lam) > 0).all()
     assert curve.choices["gcv"] is not None
-    assert curve.choices["gcv"] <= curve.choices["balanced"] <= 8 * curve.choices["gcv"]
+    assert curve.choices["gcv"] <= curve.choices["balanced"] <= 2 * curve.choices["gcv"]
