@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_invrecon.io.origin import EAGER_BYTES
+from napari_invrecon.io.lazy import EAGER_BYTES, blockwise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,23 +29,20 @@ class EventCube:
     starts: NDArray[np.int64]
     shape: tuple[int, int, int]
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.uint32)
+    def block(self, place: tuple[slice, ...]) -> NDArray[np.uint32]:
+        """The counts in a place, given as slices from start to stop of energy, y and x."""
+        channels, rows, columns = place
+        n, size = channels.stop - channels.start, self.shape[1] * self.shape[2]
+        starts = self.starts[channels.start : channels.stop + 1]
+        bins = np.repeat(np.arange(n, dtype=np.int64) * size, np.diff(starts)) + self.pixel[starts[0] : starts[-1]]
+        block = np.bincount(bins, minlength=n * size).astype(np.uint32)
+        return block.reshape(n, *self.shape[1:])[:, rows, columns]
 
-    @property
-    def ndim(self) -> int:
-        return 3
-
-    def __getitem__(self, key: tuple[slice, slice, slice]) -> NDArray[np.uint32]:
-        channels, rows, columns = key
-        first, last, _ = channels.indices(self.shape[0])
-        size = self.shape[1] * self.shape[2]
-        events = slice(self.starts[first], self.starts[last])
-        counts = np.diff(self.starts[first : last + 1])
-        place = np.repeat(np.arange(last - first, dtype=np.int64) * size, counts) + self.pixel[events]
-        block = np.bincount(place, minlength=(last - first) * size).astype(np.uint32)
-        return block.reshape(last - first, *self.shape[1:])[:, rows, columns]
+    def counts(self) -> Any:
+        """The whole cube up to 64 MiB, else a dask array of energy blocks."""
+        if math.prod(self.shape) * 4 <= EAGER_BYTES:
+            return self.block(tuple(slice(0, n) for n in self.shape))
+        return blockwise(self.block, self.shape, np.dtype(np.uint32), (1, *self.shape[1:]))
 
 
 def event_cube(streams: Iterable[NDArray[np.uint16]], n_channels: int, height: int, width: int) -> EventCube:
@@ -67,19 +63,8 @@ def event_cube(streams: Iterable[NDArray[np.uint16]], n_channels: int, height: i
     channel = np.concatenate(channels)
     if channel.size and int(channel.max()) >= n_channels:
         raise ValueError(
-            f"an EDS stream names channel {channel.max()}, expected less than {n_channels}: the file is damaged"
+            f"an EDS stream names channel {channel.max()} of {n_channels}: the file is damaged, copy it again"
         )
     order = np.argsort(channel, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(channel, minlength=n_channels))]).astype(np.int64)
     return EventCube(np.concatenate(pixels)[order], starts, (n_channels, height, width))
-
-
-def counts(cube: EventCube) -> Any:
-    """The whole cube up to 64 MiB, else a dask array of energy blocks."""
-    plane = cube.shape[1] * cube.shape[2] * cube.dtype.itemsize
-    if cube.shape[0] * plane <= EAGER_BYTES:
-        return cube[:, :, :]
-    thickness = max(1, min(cube.shape[0], math.ceil(EAGER_BYTES / 4 / plane)))
-    return da.from_array(
-        cube, chunks=(thickness, -1, -1), name=False, asarray=False, meta=np.empty((0, 0, 0), cube.dtype)
-    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-SYMBOLS = frozenset(
+# In the order of the atomic number, from 1.
+SYMBOLS = tuple(
     re.findall(
         "[A-Z][a-z]?",
         "HHeLiBeBCNOFNeNaMgAlSiPSClArKCaScTiVCrMnFeCoNiCuZnGaGeAsSeBrKrRbSrYZrNbMoTcRuRhPdAgCdInSnSbTeIXe"

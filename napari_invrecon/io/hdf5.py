@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import h5py
 import numpy as np
 
-from napari_invrecon.io.origin import EAGER_BYTES
+from napari_invrecon.io.lazy import EAGER_BYTES, blockwise
 
-
-@dataclass(frozen=True)
-class _Dataset:
-    """A dataset by name, so that a block can be read in any thread or process, and no file stays open."""
-
-    path: Path
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __getitem__(self, key: Any) -> Any:
-        with h5py.File(self.path, "r") as file:
-            return file[self.name][key]
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def open_file(path: Path) -> Any:
@@ -46,14 +29,15 @@ def open_file(path: Path) -> Any:
 
 
 def array(path: Path, dataset: Any) -> Any:
-    """NumPy array up to 64 MiB, else a dask array in the file's own chunks, made larger where they are tiny."""
+    """NumPy array up to 64 MiB, else a dask array."""
     if dataset.nbytes <= EAGER_BYTES:
         return dataset[()]
-    source = _Dataset(path, dataset.name, tuple(dataset.shape), dataset.dtype)
-    chunks = da.core.normalize_chunks("auto", dataset.shape, EAGER_BYTES // 4, dataset.dtype, dataset.chunks)
-    return da.from_array(
-        source, chunks=chunks, name=False, asarray=False, meta=np.empty((0,) * source.ndim, source.dtype)
-    )
+    return blockwise(partial(_read, path, dataset.name), dataset.shape, dataset.dtype, dataset.chunks)
+
+
+def _read(path: Path, name: str, place: tuple[slice, ...]) -> Any:
+    with h5py.File(path, "r") as file:
+        return file[name][place]
 
 
 def text(dataset: Any) -> str:

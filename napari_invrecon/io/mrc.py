@@ -42,7 +42,7 @@ def read(path: Path) -> list[Acquisition]:
     found = path.stat().st_size
     if found < expected:
         raise ValueError(
-            f"{path.name} is incomplete: its header promises {expected} bytes, found {found}: copy it again"
+            f"{path.name} is incomplete: expected {expected} bytes, found {found}: copy it again"
         )
     data = np.memmap(path, dtype, "r", start, shape).view(np.ndarray)
 

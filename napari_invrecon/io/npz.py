@@ -28,7 +28,7 @@ def read(path: Path) -> list[Acquisition]:
     """
     found: list[Acquisition] = []
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             shared = origin(path, "NumPy")
             for name in archive.files:
                 data = archive[name]

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 HASHED_WHOLE_BYTES = 512 * 2**20
 _HASHED_HEAD_BYTES = 64 * 2**20
 
-# What is at most this large is read at once; anything larger stays on disc until it is looked at.
-EAGER_BYTES = 64 * 2**20
-
 
 def origin(path: Path, file_format: str) -> dict[str, Any]:
     """``file_name``, ``format``, and ``sha256``, or ``sha256_first_64MiB`` for files over 512 MiB."""

@@ -8,7 +8,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from napari_invrecon.io.arrange import acquisitions
-from napari_invrecon.io.origin import EAGER_BYTES, known, origin
+from napari_invrecon.io.lazy import EAGER_BYTES
+from napari_invrecon.io.origin import known, origin
 from napari_invrecon.io.rosetta_metadata import about
 from napari_invrecon.io.units import axis, canonical
 
@@ -61,7 +62,8 @@ def read(path: Path) -> list[Acquisition]:
         own = [s for s in signals if s["metadata"]["General"].get("original_filename") == path.name]
         signals = own or signals
     if not signals:
-        raise ValueError(f"{path.name} holds no signal")
+        remedy = f": its images are in {path.stem}_1.ser and so on, put them beside it" if module == "tia" else ""
+        raise ValueError(f"{path.name} holds no signal{remedy}")
     shared = origin(path, file_format)
     found: list[Acquisition] = []
     for signal in signals:

@@ -68,7 +68,7 @@ def stack_of(sidecar: Path) -> Path:
     candidates += [stem.with_name(stem.name + extension) for extension in _STACKS]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        wanted = named or f"{stem.name}.mrc (or {', '.join(_STACKS[1:])})"
+        wanted = named or f"{stem.name}.mrc"
         raise ValueError(
             f"{sidecar.name} describes images that are not beside it, and holds none itself: put {wanted} into its "
             "folder, then open either of the two"

@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 import tifffile
 
 from napari_invrecon.io.acquisition import Acquisition, Axis
 from napari_invrecon.io.arrange import acquisitions
-from napari_invrecon.io.origin import EAGER_BYTES, origin
+from napari_invrecon.io.lazy import EAGER_BYTES, blockwise
+from napari_invrecon.io.origin import origin
 from napari_invrecon.io.tif_calibration import calibration
 from napari_invrecon.io.units import axis
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXTENSIONS = (".tif", ".tiff")
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
-
-
-@dataclass(frozen=True)
-class _Pages:
-    """The pages of a series, (page, y, x), each read when asked for."""
-
-    path: Path
-    series: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    ndim: int = 3
-
-    def __getitem__(self, key: tuple[slice, slice, slice]) -> Any:
-        pages, rows, columns = key
-        with tifffile.TiffFile(self.path) as tif:
-            found = tif.series[self.series].pages
-            return np.stack([found[i].asarray() for i in range(*pages.indices(self.shape[0]))])[:, rows, columns]
 
 
 def read(path: Path) -> list[Acquisition]:
@@ -96,9 +81,16 @@ def _data(path: Path, byteorder: str, series: Any, number: int) -> Any:
     pages = math.prod(series.shape[:-2])
     if series.nbytes <= EAGER_BYTES or len(series.pages) != pages or series.ndim < 3:
         return series.asarray()
-    lazy = _Pages(path, number, (pages, *series.shape[-2:]), series.dtype)
-    meta = np.empty((0, 0, 0), series.dtype)
-    return da.from_array(lazy, chunks=(1, -1, -1), name=False, asarray=False, meta=meta).reshape(series.shape)
+    page = tuple(series.shape[-2:])
+    stack = blockwise(partial(_pages, path, number), (pages, *page), series.dtype, (1, *page))
+    return stack.reshape(series.shape)
+
+
+def _pages(path: Path, number: int, place: tuple[slice, ...]) -> Any:
+    pages, rows, columns = place
+    with tifffile.TiffFile(path) as tif:
+        found = tif.series[number].pages
+        return np.stack([found[i].asarray() for i in range(pages.start, pages.stop)])[:, rows, columns]
 
 
 def _luminance(data: Any) -> Any:

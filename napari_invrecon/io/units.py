@@ -19,7 +19,7 @@ _WORDS = {
     "micron": "um", "microns": "um", "micrometer": "um", "micrometers": "um", "micrometre": "um",
     "millimeter": "mm", "centimeter": "cm", "meter": "m", "metre": "m", "meters": "m",
     "degree": "deg", "degrees": "deg", "°": "deg", "radian": "rad", "radians": "rad", "milliradian": "mrad",
-    "electron_volt": "eV", "ev": "eV", "kev": "keV", "second": "s", "seconds": "s", "sec": "s", "millisecond": "ms",
+    "electronvolt": "eV", "ev": "eV", "kev": "keV", "second": "s", "seconds": "s", "sec": "s", "millisecond": "ms",
 }  # fmt: skip
 
 # What a calibrated axis of an electron microscope can have as its step; anything else is a damaged or default number.
@@ -45,8 +45,7 @@ def canonical(unit: object) -> tuple[str, float] | None:
     if reciprocal:
         base = canonical(reciprocal[1] or reciprocal[2])
         return ("1/nm", 1 / base[1]) if base and base[0] == "nm" else None
-    if re.fullmatch(r"[pnumkM]_(m|eV|s|rad)", text):
-        text = text.replace("_", "")
+    text = text.replace("_", "")  # EMD sets the prefix apart: n_m
     text = _WORDS.get(text, _WORDS.get(text.lower(), text))
     for name, factors in (("nm", _LENGTH_NM), ("degree", _ANGLE_DEGREE), ("eV", _ENERGY_EV), ("s", _TIME_S)):
         if text in factors:

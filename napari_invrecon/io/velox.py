@@ -15,7 +15,7 @@ import numpy as np
 from napari_invrecon.io import hdf5
 from napari_invrecon.io.acquisition import Acquisition, Axis
 from napari_invrecon.io.arrange import acquisitions as arranged
-from napari_invrecon.io.eds_stream import counts, event_cube
+from napari_invrecon.io.eds_stream import event_cube
 from napari_invrecon.io.elements import SYMBOLS
 from napari_invrecon.io.origin import finite, known, origin, positive
 from napari_invrecon.io.units import axis
@@ -54,8 +54,7 @@ def acquisitions(path: Path, file: Any) -> list[Acquisition]:
 
 
 def _image(path: Path, group: Any, title: str, shared: dict[str, Any], in_spectrum_image: bool) -> list[Acquisition]:
-    data = hdf5.array(path, group["Data"])
-    height, width, n_frames = data.shape
+    height, width, n_frames = group["Data"].shape
     about = record(group)
     axes, notes = about.plane(height, width)
     metadata = shared | about.metadata()
@@ -64,13 +63,22 @@ def _image(path: Path, group: Any, title: str, shared: dict[str, Any], in_spectr
     element = re.split(r"[-\s]", name)[0]
     if in_spectrum_image and element in SYMBOLS:
         metadata["element"] = element
+    if n_frames > 1 and in_spectrum_image:
+        metadata["frames_averaged"] = n_frames
+        return arranged(_mean_frame(group["Data"]), axes, name=name, metadata=metadata)
+    data = hdf5.array(path, group["Data"])
     if n_frames == 1:
         return arranged(data[:, :, 0], axes, name=name, metadata=metadata)
-    if in_spectrum_image:
-        metadata["frames_averaged"] = n_frames
-        return arranged(data.mean(axis=2, dtype=np.float32), axes, name=name, metadata=metadata)
     lead = _lead(group, n_frames, metadata)
     return arranged(np.moveaxis(data, 2, 0), [lead, *axes], name=name, metadata=metadata)
+
+
+def _mean_frame(dataset: Any) -> Any:
+    """Mean of the frames (y, x, frame), float32; one frame in memory at a time."""
+    total = np.zeros(dataset.shape[:2])
+    for frame in range(dataset.shape[2]):
+        total += dataset[:, :, frame]
+    return (total / dataset.shape[2]).astype(np.float32)
 
 
 def _lead(group: Any, n_frames: int, metadata: dict[str, Any]) -> Axis:
@@ -122,7 +130,7 @@ def _eds(data: Any, shared: dict[str, Any]) -> list[Acquisition]:
     plane, notes = about.plane(height, width)
     metadata = shared | about.metadata() | {"notes": [*notes, *([note] if note else [])]}
     metadata["streams_summed"] = len(streams)
-    return arranged(counts(cube), [energy, *plane], name="EDS", metadata=metadata, spectral=0)
+    return arranged(cube.counts(), [energy, *plane], name="EDS", metadata=metadata, spectral=0)
 
 
 def _spectrum(path: Path, group: Any, shared: dict[str, Any]) -> list[Acquisition]:

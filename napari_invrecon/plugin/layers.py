@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils import Colormap
 
 from napari_invrecon.io import Acquisition, Axis
+from napari_invrecon.io.elements import SYMBOLS
 from napari_invrecon.plugin.contrast import contrast_limits
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def _metadata(acquisition: Acquisition) -> dict[str, Any]:
 def _look(acquisition: Acquisition) -> dict[str, Any]:
     element = acquisition.metadata.get("element")
     if element is not None:
-        colour = _MAP_COLOURS[sum(map(ord, element)) % len(_MAP_COLOURS)]
+        # A hash of the atomic number under which elements that are mapped together (O Ti Cu Pd, Fe Co Ni O) differ.
+        colour = _MAP_COLOURS[31 * (SYMBOLS.index(element) + 1) % 81 % len(_MAP_COLOURS)]
         return {"colormap": Colormap([[0, 0, 0, 1], colour], name=f"black to {colour}"), "blending": "additive"}
     return {"colormap": "gray", "blending": "translucent_no_depth"}

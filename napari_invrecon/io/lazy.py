@@ -1,0 +1,46 @@
+"""Arrays that stay in their file until a block of them is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+# What is at most this large is read at once; anything larger stays in its file.
+EAGER_BYTES = 64 * 2**20
+
+# About the size of a block.
+BLOCK_BYTES = 16 * 2**20
+
+
+def blockwise(
+    read: Callable[[tuple[slice, ...]], NDArray[Any]],
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    stored: Sequence[int] | None = None,
+) -> Any:
+    """A dask array of blocks of about 16 MiB, each got by ``read`` from its place, as slices from start to stop.
+
+    ``read`` opens its file by itself, so that no file stays open and a block can be read in another process.
+
+    Parameters
+    ----------
+    read
+        Called in any thread.
+    shape, dtype
+        Of the whole array.
+    stored
+        Shape of the pieces in the file; a block is made of whole ones where they are smaller.
+    """
+    chunks = da.core.normalize_chunks("auto", tuple(shape), BLOCK_BYTES, dtype, stored and tuple(stored))
+    return da.map_blocks(_block, read, chunks=chunks, dtype=dtype, meta=np.empty((0,) * len(shape), dtype))
+
+
+def _block(read: Callable[[tuple[slice, ...]], NDArray[Any]], block_info: Any = None) -> NDArray[Any]:
+    return read(tuple(slice(start, stop) for start, stop in block_info[None]["array-location"]))
