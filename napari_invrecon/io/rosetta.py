@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import re
 import warnings
@@ -77,12 +78,25 @@ def _header(path: Path) -> Path:
     return emi if path.suffix.lower() == ".ser" and emi.is_file() else path
 
 
+def _bytes(path: Path) -> int:
+    """Size of the data: of an .emi, that of the .ser files that it heads."""
+    if path.suffix.lower() != ".emi":
+        return path.stat().st_size
+    return sum(data.stat().st_size for data in path.parent.glob(f"{glob.escape(path.stem)}_*.ser"))
+
+
 def _signals(reader: Any, path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """What the reader returns, and what it warns of."""
+    """What the reader returns, and what it warns of; eagerly also where it cannot be lazy, as with some archives."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            signals = reader(str(path), lazy=path.stat().st_size > EAGER_BYTES)
+            if _bytes(path) <= EAGER_BYTES:
+                signals = reader(str(path), lazy=False)
+            else:
+                try:
+                    signals = reader(str(path), lazy=True)
+                except ValueError:
+                    signals = reader(str(path), lazy=False)
         except (ImportError, MemoryError):
             raise
         except Exception as error:  # a damaged file makes a parser fail in any way

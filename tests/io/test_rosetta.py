@@ -177,6 +177,18 @@ def test_a_file_that_rosettasciio_wrote(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "file", ["tilt/HAADF_stack.dm3", "bruker/test_TEM.bcf", "ser/16_STOimage.emi", "zspy/signal1d_10x10-ZipStore.zspy"]
+)
+def test_large_files_have_the_same_values(shared_data: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rsciio")
+    eager = read(shared_data / file)
+    monkeypatch.setattr(rosetta, "EAGER_BYTES", 0)
+    for one, other in zip(read(shared_data / file), eager, strict=True):
+        np.testing.assert_array_equal(one.data, other.data)
+        assert one.axes == other.axes
+
+
+@pytest.mark.parametrize(
     ("file", "kind", "shape", "known"),
     [
         ("tilt/BF_001.dm3", "image", (128, 128), {"stage_tilt_deg": -72.003}),
