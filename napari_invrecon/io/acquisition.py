@@ -12,8 +12,8 @@ Kind = Literal["image", "map", "stack", "tilt series", "volume", "spectrum", "sp
 class Axis:
     """One array axis; the coordinate of index i is ``offset + i · scale`` in ``unit``.
 
-    Lengths are in nm, angles in degree, energies in eV, reciprocal lengths in 1/nm. ``unit="pixel"`` means that the
-    file holds no calibration.
+    Lengths are in nm, angles in degree, energies in eV, reciprocal lengths in 1/nm, the times of frames in s.
+    ``unit="pixel"`` means that the file holds no calibration; ``scale`` then is the ratio that the file may have.
     """
 
     name: str
@@ -41,8 +41,11 @@ class Acquisition:
     metadata
         JSON-plain. Keys, present where the file tells them: ``file_name``, ``sha256``, ``format``, ``title``,
         ``voltage_kv``, ``convergence_mrad``, ``collection_mrad``, ``camera_length_mm``, ``magnification``,
-        ``dwell_time_us``, ``dose_e_per_nm2``, ``stage_tilt_deg``, ``angles_deg`` (one per tilt), ``detector``,
-        ``element``, ``line``.
+        ``dwell_time_us``, ``exposure_time_s``, ``dose_e_per_nm2``, ``stage_tilt_deg``, ``angles_deg`` (one per tilt),
+        ``angles_from`` (the sidecar), ``tilt_axis_angle_deg``, ``detector``, ``element``, ``line``, ``elements``;
+        ``intensity_scale`` and ``intensity_offset``, by which the stored values become counts or currents;
+        ``frames_averaged``; ``frames_shape`` where several axes became frames; ``labels`` of an MRC file; ``notes``,
+        sentences for the user on what of the file could not be believed; ``reader_warnings``.
     """
 
     data: Any
