@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from napari_invrecon.recon.record import Reconstruction
 
+_HANDED_ON = ("invrecon", "acquisition")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -39,7 +41,9 @@ def describe_layer(layer: Image) -> Source:
         "blending": "translucent_no_depth",
         "interpolation2d": layer.interpolation2d,
     }
-    return Source(layer.name, display, {k: copy.deepcopy(v) for k, v in layer.metadata.items()})
+    # Only what is handed on: other plugins keep things in there that cannot be copied.
+    kept = {key: copy.deepcopy(layer.metadata[key]) for key in _HANDED_ON if key in layer.metadata}
+    return Source(layer.name, display, kept)
 
 
 def add_result(viewer: Viewer, result: Reconstruction, source: Source, suffix: str) -> Image:
@@ -64,4 +68,3 @@ def add_result(viewer: Viewer, result: Reconstruction, source: Source, suffix: s
     )
     viewer.add_layer(layer)
     return layer
-
