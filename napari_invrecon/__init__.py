@@ -1,13 +1,65 @@
 """Regularised inverse reconstruction for electron microscopy: x̂ = argmin Σ w D(Hx, y) + λR(x).
 
-    import napari_invrecon as ir
-    result = ir.deconvolve(image, ir.gaussian_psf(2.0))
-    result.data, result.lam, result.record
+import napari_invrecon as ir
+result = ir.deconvolve(image, ir.gaussian_psf(2.0))
+result.data, result.lam, result.record
 """
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
 
 from napari_invrecon.recon.deconvolution import DeconvolutionSettings, deconvolve, lambda_curve
 from napari_invrecon.recon.lambda_choice import LambdaCurve
+from napari_invrecon.recon.probe import psf_from_description
 from napari_invrecon.recon.psf import gaussian_psf
-from napari_invrecon.recon.record import Reconstruction
+from napari_invrecon.recon.record import Reconstruction, array_hash
 
-__all__ = ["DeconvolutionSettings", "LambdaCurve", "Reconstruction", "deconvolve", "gaussian_psf", "lambda_curve"]
+__all__ = [
+    "DeconvolutionSettings",
+    "LambdaCurve",
+    "Reconstruction",
+    "deconvolve",
+    "gaussian_psf",
+    "lambda_curve",
+    "replay",
+]
+
+
+def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
+    """Run a recorded reconstruction again, with the λ that it used.
+
+    Parameters
+    ----------
+    record : dict
+        ``Reconstruction.record``, or a layer's ``metadata["invrecon"]``.
+    sources : sequence of arrays
+        In the order in which the function took them; a point-spread function that was a model may be left out (None).
+
+    Returns
+    -------
+    Reconstruction
+        On the same machine and versions the same array, bit for bit.
+
+    Raises
+    ------
+    ValueError
+        The record's method is unknown, or a source is missing.
+
+    Warns
+    -----
+    UserWarning
+        A source is not the one that was recorded.
+    """
+    if record.get("method") != "deconvolve":
+        raise ValueError(f"the record's method is {record.get('method')!r}: expected 'deconvolve'")
+    described = record["sources"]
+    given = list(sources) + [None] * (len(described) - len(sources))
+    if given[0] is None:
+        raise ValueError("the image is missing: pass the arrays in the order of record['sources']")
+    for entry, array in zip(described, given, strict=True):
+        if array is not None and "sha256" in entry and array_hash(array) != entry["sha256"]:
+            warnings.warn(f"the {entry['role']} is not the one that was recorded: its hash differs", stacklevel=2)
+    psf = psf_from_description(described[1]) if given[1] is None else given[1]
+    settings = record["settings"] | {"lam": record["lam"]}
+    return deconvolve(given[0], psf, *given[2:], **settings)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
-from napari_invrecon.recon.operators import Array
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_invrecon.recon.operators import Array
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Frame:
 
     def crop(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """The image's part of a field (leading axes are kept)."""
-        return x[(..., *self.view)]
+        cropped: NDArray[np.float32] = x[(slice(None),) * (x.ndim - len(self.view)) + self.view]
+        return cropped
 
 
 def periodic_frame(shape: Sequence[int]) -> Frame:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from napari_invrecon.recon import regularisers
@@ -15,8 +14,12 @@ from napari_invrecon.recon.boundary import Frame, mirror, mirror_frame, open_fra
 from napari_invrecon.recon.fidelities import least_squares, poisson
 from napari_invrecon.recon.lambda_choice import Fit
 from napari_invrecon.recon.operators import Array, forward_fft, gradient_power, inverse_fft, transfer_function
-from napari_invrecon.recon.regularisers import Regulariser
 from napari_invrecon.recon.solvers import Iterate, Steps, Window, admm, finish, spectral
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_invrecon.recon.regularisers import Regulariser
 
 RegulariserName = Literal["l2", "tikhonov", "tv", "l1"]
 BoundaryName = Literal["masked", "reflect", "periodic"]
@@ -54,7 +57,7 @@ class Blur:
         return quadratic and not (self.nonnegative or weighted or self.boundary == "masked")
 
     def frame(self, shape: tuple[int, ...], missing: tuple[tuple[int, int], ...] | None = None) -> Frame:
-        """The periodic field for data of this shape; ``missing`` (before, after) is the halo that lies off the image."""
+        """The periodic field for data of this shape; ``missing``: the halo (before, after) that lies off the image."""
         if self.boundary == "periodic":
             return periodic_frame(shape)
         if self.boundary == "masked":
@@ -78,10 +81,14 @@ def deblur(
     ----------
     blur, lam
         The problem.
-    y
+    y, weights
         Scaled data; where ``weights`` is 0 they are not looked at, and may be NaN.
+    missing
+        For each axis, how much of the halo lies off the image (before, after); None: a margin from the PSF.
     start
         A field to start from, such as the solution for another λ.
+    threads
+        For the kernels of a step.
     """
     frame = blur.frame(y.shape, missing)
     otf = transfer_function(blur.kernel, frame.shape)
@@ -112,7 +119,7 @@ def deblur(
 
 
 def _smooth_start(blur: Blur, y: Array, lam: float, frame: Frame) -> Array:
-    """The Tikhonov solution of the mirrored data on the frame: the same near an edge, whatever is at the opposite one."""
+    """The Tikhonov solution of the mirrored data, on the frame; near an edge it does not know of the opposite one."""
     reach = tuple(4 * n for n in blur.kernel.shape)
     wide = frame if blur.boundary == "periodic" else mirror_frame(y.shape, tuple((r, r) for r in reach))
     otf = transfer_function(blur.kernel, wide.shape)

@@ -6,16 +6,16 @@ The physics is one convolution: the probe or the transfer function h of the micr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from napari_invrecon.recon import blocks, lambda_choice
+from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.deblurring import (
     Blur,
     BoundaryName,
@@ -33,10 +33,12 @@ from napari_invrecon.recon.noise import gaussian_sigma
 from napari_invrecon.recon.operators import Array, fft_workers, forward_fft, transfer_function
 from napari_invrecon.recon.probe import PointSpread, describe_psf
 from napari_invrecon.recon.psf import check_psf
-from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record
 from napari_invrecon.recon.settings import check, takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 _CLOSED_FORM_BYTES = 40  # per pixel: measured peak, input and result included
 _ITERATIVE_BYTES = 90
@@ -60,7 +62,7 @@ class DeconvolutionSettings:
         {
             "label": "λ",
             "min": 0.0,
-            "help": "Weight of the regulariser in D(Hx, y) + λR(x). Larger is smoother and less noisy, and more biased.",
+            "help": "Weight of the regulariser in D(Hx, y) + λR(x). Larger: smoother and less noisy, and more biased.",
         },
     ] = None
     noise: Annotated[
@@ -112,7 +114,7 @@ class DeconvolutionSettings:
             "label": "Detector gain",
             "min": 1e-12,
             "advanced": True,
-            "help": "Data units per count, for poisson noise. Automatic: 1 for counts, else from variance against mean.",
+            "help": "Data units per count (poisson noise). Automatic: 1 for counts, else from variance against mean.",
         },
     ] = None
     offset: Annotated[
@@ -197,9 +199,7 @@ class DeconvolutionSettings:
 
 
 @takes_settings(DeconvolutionSettings)
-def deconvolve(
-    image: Any, psf: Any, weights: Any = None, *, settings: DeconvolutionSettings
-) -> Reconstruction:
+def deconvolve(image: Any, psf: Any, weights: Any = None, *, settings: DeconvolutionSettings) -> Reconstruction:
     """x̂ = argmin D(h ⋆ x, y) + λR(x), with λ chosen from the data where it is not given.
 
     Parameters
@@ -250,9 +250,7 @@ def deconvolve(
     return finish(deconvolution(image, psf, weights, settings))
 
 
-def deconvolution(
-    image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings
-) -> Steps[Reconstruction]:
+def deconvolution(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings) -> Steps[Reconstruction]:
     """`deconvolve` as a generator of `Iterate`, for callers who show progress and may stop it.
 
     The iterates' ``x`` is in the image's units, cropped to it, where one piece is solved; ``residual`` is
@@ -581,7 +579,8 @@ def _spread(scene: Scene, y: Array, weights: Array, settings: DeconvolutionSetti
         return np.full(y.shape, max(sigma, 1e-6), np.float32)
     mean = gaussian_filter(np.where(weights > 0, y, 0), 2.0) / np.maximum(gaussian_filter(weights, 2.0), 1e-3)
     count = np.float32(scene.gain / scene.scale)  # one count, scaled
-    return np.sqrt(count * np.maximum(mean, count)).astype(np.float32)
+    spread: Array = np.sqrt(count * np.maximum(mean, count)).astype(np.float32)
+    return spread
 
 
 def _spectrum(scene: Scene) -> Spectrum:
@@ -664,7 +663,7 @@ def _why_stopped(scene: Scene, blur: Blur, history: list[Iterate], n_blocks: int
     if scene.closed_form:
         return "closed form"
     if n_blocks > 1:
-        return f"the iterations that a piece needs to the tolerance of {scene.blur.tolerance:g}, the same for all blocks"
+        return f"as many iterations as a piece needs to the tolerance of {scene.blur.tolerance:g}, for all blocks alike"
     if history and history[-1].step < blur.n_iter:
         return f"relative change below {blur.tolerance:g}, or asked to finish"
     return "the most iterations allowed"
@@ -674,7 +673,9 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _block_edge(scene: Scene, last: tuple[int, ...], reach: tuple[int, ...], settings: DeconvolutionSettings) -> int | None:
+def _block_edge(
+    scene: Scene, last: tuple[int, ...], reach: tuple[int, ...], settings: DeconvolutionSettings
+) -> int | None:
     """The edge of the blocks that keep the work within memory; None: a frame at once."""
     per_pixel = _CLOSED_FORM_BYTES if scene.closed_form else _ITERATIVE_BYTES
     budget = settings.memory_gb * 0.5e9
@@ -688,7 +689,7 @@ def _block_edge(scene: Scene, last: tuple[int, ...], reach: tuple[int, ...], set
     edge = int((budget / per_pixel / fft_workers()) ** (1 / len(last))) - 2 * max(reach)
     if edge < 2 * max(reach):
         raise ValueError(
-            f"blocks with a halo of {max(reach)} px need more than memory_gb={settings.memory_gb:g}: allow more memory, "
+            f"blocks with a halo of {max(reach)} px need more than memory_gb={settings.memory_gb:g}: allow more, "
             "or use a larger λ, which has a shorter reach"
         )
     return edge

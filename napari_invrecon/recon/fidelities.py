@@ -30,7 +30,8 @@ def least_squares(y: Array, weights: Array | None = None) -> Fidelity:
         return float(np.sum(w * np.square(v - y), dtype=np.float64))
 
     def prox(v: Array, step: float) -> Array:
-        return (v + np.float32(2 * step) * w * y) / (1 + np.float32(2 * step) * w)
+        fitted: Array = (v + np.float32(2 * step) * w * y) / (1 + np.float32(2 * step) * w)
+        return fitted
 
     return Fidelity(value, lambda v: 2 * w * (v - y), prox)
 
@@ -44,7 +45,7 @@ def poisson(y: Array, background: float | Array = 0.0, weights: Array | None = N
     Source: Cash 1979, doi:10.1086/156922.
     """
     w = np.ones_like(y) if weights is None else weights.astype(np.float32)
-    b = np.float32(background) if np.isscalar(background) else np.asarray(background, np.float32)
+    b = np.asarray(background, np.float32)
 
     def value(v: Array) -> float:
         mean = (v + b).astype(np.float64)
@@ -55,14 +56,17 @@ def poisson(y: Array, background: float | Array = 0.0, weights: Array | None = N
         return float(2 * np.sum(np.where(w > 0, w * (mean - y + logs), 0.0)))
 
     def gradient(v: Array) -> Array:
-        return 2 * w * (1 - y / np.maximum(v + b, np.float32(1e-6)))
+        slope: Array = 2 * w * (1 - y / np.maximum(v + b, np.float32(1e-6)))
+        return slope
 
     def prox(v: Array, step: float) -> Array:
         t = np.float32(2 * step) * w
         shifted = v + b - t
         root = np.sqrt(np.square(shifted) + 4 * t * np.maximum(y, 0))
         # Two forms of the positive root, each where it does not cancel.
-        mean = np.where(shifted >= 0, 0.5 * (shifted + root), 2 * t * np.maximum(y, 0) / np.maximum(root - shifted, 1e-30))
-        return np.where(w > 0, mean - b, v).astype(np.float32)
+        small = 2 * t * np.maximum(y, 0) / np.maximum(root - shifted, 1e-30)
+        mean = np.where(shifted >= 0, 0.5 * (shifted + root), small)
+        fitted: Array = np.where(w > 0, mean - b, v).astype(np.float32)
+        return fitted
 
     return Fidelity(value, gradient, prox)

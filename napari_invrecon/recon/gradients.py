@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_invrecon.recon.operators import Array, fft_workers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def gradient(x: Array) -> Array:
@@ -63,8 +65,8 @@ def shrink_gradient_step(
 ) -> float:
     """One over-relaxed Douglas–Rachford step of the split g = ∇x with the prox of threshold · Σ|g|; returns TV(x).
 
-    ``state`` t, shape (d, *x.shape), is updated in place: with u = t · min(1, threshold/|t|), the projection of t on the
-    dual ball, t ← u + α∇x + (1 − α)(t − u), α the relaxation. Then ``pulled`` ← ∇ᵀ(t − 2u) with the new t and u. Where
+    ``state`` t, shape (d, *x.shape), is updated in place: with u = t · min(1, threshold/|t|), t projected on the dual
+    ball, t ← u + α∇x + (1 − α)(t − u), α the relaxation. Then ``pulled`` ← ∇ᵀ(t − 2u) with the new t and u. Where
     a difference does not count (see `counted`), u = 0.
 
     Sources: Goldstein & Osher 2009, doi:10.1137/080725891; Eckstein & Bertsekas 1992, doi:10.1007/BF01581204.
@@ -98,9 +100,7 @@ def _slab_pool() -> ThreadPoolExecutor:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _shrink_line(
-    start: int, stop: int, wc: Any, row: Any, tc: Any, qc: Any, threshold: Any, alpha: Any
-) -> float:
+def _shrink_line(start: int, stop: int, wc: Any, row: Any, tc: Any, qc: Any, threshold: Any, alpha: Any) -> float:
     """Pixels start … stop of a line; wc is 1 where its differences count, else 0."""
     length = np.float32(0)
     for k in range(start, stop):
@@ -111,13 +111,24 @@ def _shrink_line(
         tc[0, c] = vc
         qc[0, c] = (_ONE - _TWO * wc * min(_ONE, threshold / max(abs(vc), _TINY))) * vc
         length += wc * abs(gc)
-    return length
+    return float(length)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def _shrink_image_row(
-    start: int, stop: int, wa: Any, wc: Any, here: Any, there: Any, row: Any, ta: Any, tc: Any, qa: Any, qc: Any,
-    threshold: Any, alpha: Any,
+    start: int,
+    stop: int,
+    wa: Any,
+    wc: Any,
+    here: Any,
+    there: Any,
+    row: Any,
+    ta: Any,
+    tc: Any,
+    qa: Any,
+    qc: Any,
+    threshold: Any,
+    alpha: Any,
 ) -> float:
     """Pixels start … stop of an image's row; wa, wc are 1 where differences to the next row, pixel count, else 0."""
     length = np.float32(0)
@@ -133,13 +144,29 @@ def _shrink_image_row(
         ta[0, c], tc[0, c] = va, vc
         qa[0, c], qc[0, c] = (_ONE - wa * f) * va, (_ONE - wc * f) * vc
         length += np.sqrt(wa * ga * ga + wc * gc * gc)
-    return length
+    return float(length)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def _shrink_volume_row(
-    start: int, stop: int, signed_b: int, signed_under: int, wa: Any, wb: Any, wc: Any, x: Any, following: Any, row: Any,
-    ta: Any, tb: Any, tc: Any, qa: Any, qb: Any, qc: Any, threshold: Any, alpha: Any,
+    start: int,
+    stop: int,
+    signed_b: int,
+    signed_under: int,
+    wa: Any,
+    wb: Any,
+    wc: Any,
+    x: Any,
+    following: Any,
+    row: Any,
+    ta: Any,
+    tb: Any,
+    tc: Any,
+    qa: Any,
+    qb: Any,
+    qc: Any,
+    threshold: Any,
+    alpha: Any,
 ) -> float:
     """As `_shrink_image_row`, for row b of a volume's plane, with three differences."""
     b, under = np.uintp(signed_b), np.uintp(signed_under)
@@ -157,13 +184,27 @@ def _shrink_volume_row(
         ta[b, c], tb[b, c], tc[b, c] = va, vb, vc
         qa[b, c], qb[b, c], qc[b, c] = (_ONE - wa * f) * va, (_ONE - wb * f) * vb, (_ONE - wc * f) * vc
         length += np.sqrt(wa * ga * ga + wb * gb * gb + wc * gc * gc)
-    return length
+    return float(length)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def _shrink_plane(
-    x: Any, following: Any, ta: Any, tb: Any, tc: Any, qa: Any, qb: Any, qc: Any, row: Any, threshold: Any, alpha: Any,
-    a: int, end_a: int, end_b: int, end_c: int, ndim: int,
+    x: Any,
+    following: Any,
+    ta: Any,
+    tb: Any,
+    tc: Any,
+    qa: Any,
+    qb: Any,
+    qc: Any,
+    row: Any,
+    threshold: Any,
+    alpha: Any,
+    a: int,
+    end_a: int,
+    end_b: int,
+    end_c: int,
+    ndim: int,
 ) -> float:
     """Update t on plane a and give q = t − 2u there; returns the plane's TV."""
     nb, nc = x.shape
@@ -188,9 +229,7 @@ def _shrink_plane(
             if ndim == 1:
                 total += _shrink_line(start, stop, wc, row, tc, qc, threshold, alpha)
             elif ndim == 2:
-                total += _shrink_image_row(
-                    start, stop, wa, wc, x, following, row, ta, tc, qa, qc, threshold, alpha
-                )
+                total += _shrink_image_row(start, stop, wa, wc, x, following, row, ta, tc, qa, qc, threshold, alpha)
             else:
                 total += _shrink_volume_row(
                     start, stop, b, under, wa, wb, wc, x, following, row, ta, tb, tc, qa, qb, qc, threshold, alpha
@@ -200,8 +239,22 @@ def _shrink_plane(
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def _shrink_slab(
-    x: Any, ta: Any, tb: Any, tc: Any, ghost_a: Any, ghost_b: Any, ghost_c: Any, out: Any, start: int, stop: int,
-    threshold: Any, alpha: Any, end_a: int, end_b: int, end_c: int, ndim: int,
+    x: Any,
+    ta: Any,
+    tb: Any,
+    tc: Any,
+    ghost_a: Any,
+    ghost_b: Any,
+    ghost_c: Any,
+    out: Any,
+    start: int,
+    stop: int,
+    threshold: Any,
+    alpha: Any,
+    end_a: int,
+    end_b: int,
+    end_c: int,
+    ndim: int,
 ) -> float:
     na, nb, nc = x.shape
     none = np.zeros((1, 1), np.float32)
@@ -211,14 +264,42 @@ def _shrink_slab(
     if ndim > 1:
         before = start - 1 if start > 0 else na - 1
         _shrink_plane(
-            x[before], x[start], ghost_a, ghost_b, ghost_c, qa_before, qb, qc, row, threshold, alpha, before, end_a,
-            end_b, end_c, ndim,
+            x[before],
+            x[start],
+            ghost_a,
+            ghost_b,
+            ghost_c,
+            qa_before,
+            qb,
+            qc,
+            row,
+            threshold,
+            alpha,
+            before,
+            end_a,
+            end_b,
+            end_c,
+            ndim,
         )
     total = 0.0
     for a in range(start, stop):
         total += _shrink_plane(
-            x[a], x[(a + 1) % na], ta[a] if ndim > 1 else none, tb[a] if ndim > 2 else none, tc[a], qa, qb, qc, row,
-            threshold, alpha, a, end_a, end_b, end_c, ndim,
+            x[a],
+            x[(a + 1) % na],
+            ta[a] if ndim > 1 else none,
+            tb[a] if ndim > 2 else none,
+            tc[a],
+            qa,
+            qb,
+            qc,
+            row,
+            threshold,
+            alpha,
+            a,
+            end_a,
+            end_b,
+            end_c,
+            ndim,
         )
         for b in range(nb):
             target = out[a, b]

@@ -9,9 +9,8 @@ solved for one λ after another, each from the solution before, on a piece that 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,9 @@ from numpy.typing import NDArray
 from napari_invrecon.recon.operators import Array
 from napari_invrecon.recon.record import significant
 from napari_invrecon.recon.solvers import Iterate, Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Curve = NDArray[np.float64]
 Rule = Literal["balanced", "sure", "gcv", "discrepancy", "l-curve", "holdout"]
@@ -283,7 +285,7 @@ def solved_curve(
     d by a finite difference along one random ±1 vector: Ramani, Blu & Unser 2008, doi:10.1109/TIP.2008.2001404.
     """
     rng = np.random.default_rng(seed)
-    probe = rng.choice(np.float32([-1, 1]), y.shape)
+    probe = rng.choice(np.array([-1, 1], np.float32), y.shape)
     step = np.float32(_PROBE_STEP) * np.asarray(spread, np.float32)
     hidden = (rng.random(y.shape) < _HELD_OUT) & (weights > 0)
     shown = np.where(hidden, 0, weights).astype(np.float32)
@@ -374,7 +376,7 @@ def crossing(grid: Curve, residual2: Curve, target: float) -> float | None:
 
 
 def l_curve_curvature(grid: Curve, residual_norm: Curve, solution_norm: Curve) -> Curve:
-    """Curvature of (log ‖residual‖, log ‖Lx̂‖) as a function of log λ, positive at an L's corner; NaN where undefined."""
+    """Curvature of (log ‖residual‖, log ‖Lx̂‖) over log λ, positive at an L's corner; NaN where undefined."""
     if len(grid) < 5:
         return np.full(len(grid), np.nan)
     t = np.log(grid)

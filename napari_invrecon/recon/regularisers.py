@@ -69,7 +69,8 @@ def tv() -> Regulariser:
 
     def prox(v: Array, step: float) -> Array:
         length = np.sqrt(np.square(v).sum(axis=0))
-        return v * (1 - np.minimum(1, np.float32(step) / np.maximum(length, np.float32(1e-30))))
+        shrunk: Array = v * (1 - np.minimum(1, np.float32(step) / np.maximum(length, np.float32(1e-30))))
+        return shrunk
 
     return Regulariser("gradient", total_variation, prox, fused=shrink_gradient_step)
 
@@ -78,6 +79,7 @@ def l1() -> Regulariser:
     """R(x) = Σ |x|: the object is zero almost everywhere. Source: Daubechies et al. 2004, doi:10.1002/cpa.20042."""
 
     def prox(v: Array, step: float) -> Array:
-        return v - np.clip(v, np.float32(-step), np.float32(step))
+        shrunk: Array = v - np.clip(v, np.float32(-step), np.float32(step))
+        return shrunk
 
     return Regulariser("x", lambda x: _sum(np.abs(x)), prox)

@@ -1,8 +1,8 @@
-"""A parameter is written once, on a frozen dataclass; the keyword, the form row, the CLI flag and the record come from it.
+"""A parameter is written once, on a frozen dataclass; keyword, form row, CLI flag and record all come from it.
 
-    @dataclass(frozen=True, kw_only=True)
-    class DeconvolutionSettings:
-        lam: Annotated[float | None, {"label": "λ", "min": 0.0, "help": "…"}] = None
+@dataclass(frozen=True, kw_only=True)
+class DeconvolutionSettings:
+    lam: Annotated[float | None, {"label": "λ", "min": 0.0, "help": "…"}] = None
 """
 
 from __future__ import annotations

@@ -5,17 +5,21 @@ An iterative solver is a generator of `Iterate`; who calls it owns the loop, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_invrecon.recon.fidelities import Fidelity
 from napari_invrecon.recon.gradients import counted, gradient, gradient_adjoint
 from napari_invrecon.recon.operators import Array, LinearOperator, forward_fft, gradient_power, inverse_fft
-from napari_invrecon.recon.regularisers import Regulariser
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_invrecon.recon.regularisers import Regulariser
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def finish(steps: Steps[Result]) -> Result:
             return result
 
 
-def spectral(y: Array, otf: NDArray[np.complex64], penalty: Array, lam: float) -> Array:
+def spectral(y: NDArray[Any], otf: NDArray[Any], penalty: Array, lam: float) -> NDArray[Any]:
     """argmin ‖Hx − y‖² + λ‖Lx‖² in closed form: x = F⁻¹[ H̄ / (|H|² + λ|L|²) · Y ].
 
     ``y`` fills the periodic field over the last axes (leading axes are independent); ``otf`` is H and ``penalty`` |L|²
@@ -120,6 +124,10 @@ def admm(
         R and λ, for data scaled to a range of about one.
     start
         The first x, shape of the field; not changed.
+    nonnegative
+        Whether x ≥ 0 is required.
+    n_steps
+        At most.
     tolerance
         Stops when ‖x − x_before‖ / ‖x‖ is below it, in the window: beyond it x is still settling when nobody looks.
     threads
@@ -277,8 +285,8 @@ def fista(
             new = np.maximum(new, 0)
         if np.vdot(ahead - new, new - x) > 0:
             t = 1.0
-        t_next = (1 + np.sqrt(1 + 4 * t * t)) / 2
-        ahead = new + np.float32((t - 1) / t_next) * (new - x)
+        t_next = (1 + math.sqrt(1 + 4 * t * t)) / 2
+        ahead = (new + np.float32((t - 1) / t_next) * (new - x)).astype(np.float32)
         change = np.sqrt(_squares(new - x) / max(_squares(new), 1e-30))
         x, t = new, t_next
         misfit = fidelity.value(H(x))
@@ -307,8 +315,8 @@ def primal_dual(
     """
     on_gradient = regulariser.on == "gradient"
     size = 1 + (4 * start.ndim if on_gradient else 1)
-    tau = np.float32(0.99 / np.sqrt(size) * _PRIMAL_SHARE)
-    sigma = np.float32(0.99 / np.sqrt(size) / _PRIMAL_SHARE)
+    tau = np.float32(0.99 / size**0.5 * _PRIMAL_SHARE)
+    sigma = np.float32(0.99 / size**0.5 / _PRIMAL_SHARE)
     x = start.astype(np.float32)
     extrapolated = x
     p = np.zeros(H.range_shape, np.float32)
@@ -318,7 +326,7 @@ def primal_dual(
         p = p - sigma * fidelity.prox(p / sigma, float(1 / sigma))
         q = q + sigma * (gradient(extrapolated) if on_gradient else extrapolated)
         q = q - sigma * regulariser.prox(q / sigma, float(lam / sigma))
-        new = x - tau * (H.T(p) + (gradient_adjoint(q) if on_gradient else q))
+        new = (x - tau * (H.T(p) + (gradient_adjoint(q) if on_gradient else q))).astype(np.float32)
         if nonnegative:
             new = np.maximum(new, 0)
         extrapolated = 2 * new - x

@@ -6,12 +6,12 @@ import warnings
 import dask.array as da
 import numpy as np
 import pytest
+from phantoms import image, rmse
 from scipy.ndimage import gaussian_filter
 
 import napari_invrecon as ir
 from napari_invrecon.recon import deconvolution as module
 from napari_invrecon.recon.solvers import finish
-from phantoms import image, rmse
 
 PSF = ir.gaussian_psf(1.5)
 ALL = ("l2", "tikhonov", "tv", "l1")
@@ -21,12 +21,13 @@ ALL = ("l2", "tikhonov", "tv", "l1")
 
 T = np.linspace(0, 64, 64)
 PEAKS = sum(h * np.exp(-((T - p) ** 2) / (2 * 1.5**2)) for p, h in [(15, 0.6), (35, 0.9), (50, 1.0)])
-KERNEL = np.exp(-np.linspace(-6, 6, 21) ** 2 / 18)
+KERNEL = np.exp(-(np.linspace(-6, 6, 21) ** 2) / 18)
 GRID = np.logspace(-5, 2, 100)
 
 
 def lecture_image():
-    matrix = np.array([[KERNEL[(i - j + 10) % 64] if (i - j + 10) % 64 < 21 else 0 for j in range(64)] for i in range(64)])
+    shift = (np.arange(64)[:, None] - np.arange(64) + 10) % 64
+    matrix = np.append(KERNEL, np.zeros(64 - 21))[shift]
     return matrix, matrix @ PEAKS + 0.1 * PEAKS.max() * np.random.default_rng(42).standard_normal(64)
 
 
@@ -165,7 +166,7 @@ def test_counts(kind):
 
 
 def test_gain_and_offset_of_a_detector_are_taken_off():
-    x, y = image("particles", 1.5, 100)
+    _, y = image("particles", 1.5, 100)
     plain = ir.deconvolve(y, PSF, noise="poisson", lam=0.05)
     scaled = ir.deconvolve(7 * y + 500, PSF, noise="poisson", lam=0.05, gain=7.0, offset=500.0)
     np.testing.assert_allclose(scaled.data / 7, plain.data, atol=0.02 * np.ptp(y))

@@ -17,9 +17,9 @@ from napari_invrecon.recon.operators import convolution, field_of_view, gradient
 from napari_invrecon.recon.regularisers import Regulariser
 from napari_invrecon.recon.solvers import Window, admm, finish, fista, primal_dual, spectral
 
-G = np.exp(-np.arange(-4, 5) ** 2 / 4.5)
+G = np.exp(-(np.arange(-4, 5) ** 2) / 4.5)
 PSF = (np.outer(G, G) / G.sum() ** 2).astype(np.float32)
-N = np.exp(-np.arange(-3, 4) ** 2 / 0.9)
+N = np.exp(-(np.arange(-3, 4) ** 2) / 0.9)
 NARROW = (np.outer(N, N) / N.sum() ** 2).astype(np.float32)
 
 

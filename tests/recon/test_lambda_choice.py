@@ -1,0 +1,131 @@
+"""The rules for λ against their definitions, on problems small enough to write as matrices."""
+
+import numpy as np
+import pytest
+from phantoms import image, rmse
+
+import napari_invrecon as ir
+from napari_invrecon.recon.lambda_choice import DEFAULT_GRID, Fit, crossing, l_curve_corner, solved_curve
+from napari_invrecon.recon.solvers import finish
+
+N = 48
+KERNEL = np.exp(-(np.linspace(-5, 5, 11) ** 2) / 6)
+KERNEL /= KERNEL.sum()
+H = np.append(KERNEL, np.zeros(N - 11))[(np.arange(N)[:, None] - np.arange(N) + 5) % N]
+L = np.roll(np.eye(N), 1, axis=1) - np.eye(N)
+SIGMA = 0.05
+
+
+def signal(seed=0):
+    x = np.zeros(N)
+    x[10:20], x[30:34] = 1, 0.6
+    return x, H @ x + np.random.default_rng(seed).normal(0, SIGMA, N)
+
+
+@pytest.mark.parametrize(("regulariser", "penalty"), [("l2", np.eye(N)), ("tikhonov", L.T @ L)])
+def test_scores_are_those_of_the_influence_matrix(regulariser, penalty):
+    _, y = signal()
+    grid = np.logspace(-4, 1, 7)
+    curve = ir.lambda_curve(y, KERNEL, regulariser=regulariser, lam=grid, boundary="periodic", noise_sigma=SIGMA)
+    for k, lam in enumerate(grid):
+        influence = H @ np.linalg.solve(H.T @ H + lam * penalty, H.T)
+        residual2 = np.sum((influence @ y - y) ** 2)
+        assert curve.residual_norm[k] ** 2 == pytest.approx(residual2, rel=2e-3)
+        assert curve.gcv[k] == pytest.approx(N * residual2 / (N - np.trace(influence)) ** 2, rel=2e-3)
+        sure = residual2 - N * SIGMA**2 + 2 * SIGMA**2 * np.trace(influence)
+        assert curve.sure[k] == pytest.approx(sure, abs=2e-3)
+
+
+def test_solved_curve_agrees_with_the_exact_one():
+    _, y = image("slabs", 1.5, 100, size=96)
+    grid = np.logspace(-2, 1, 7)
+    psf = ir.gaussian_psf(1.5)
+    exact = ir.lambda_curve(y, psf, regulariser="tikhonov", lam=grid, boundary="reflect", noise_sigma=9.0)
+    solved = ir.lambda_curve(
+        y, psf, regulariser="tikhonov", lam=grid, boundary="masked", noise_sigma=9.0, tolerance=1e-6, n_iter=2000
+    )
+    np.testing.assert_allclose(solved.residual_norm, exact.residual_norm, rtol=0.03)
+    np.testing.assert_allclose(solved.sure, exact.sure, atol=0.03 * y.size * 81)
+
+
+def test_sure_estimates_the_true_error():
+    errors, estimates = [], []
+    for seed in range(40):
+        _, y = signal(seed)
+        curve = ir.lambda_curve(y, KERNEL, regulariser="tikhonov", lam=[0.05], boundary="periodic", noise_sigma=SIGMA)
+        influence = H @ np.linalg.solve(H.T @ H + 0.05 * L.T @ L, H.T)
+        estimates.append(curve.sure[0])
+        errors.append(np.sum((influence @ y - H @ x) ** 2))
+    spread = np.std(estimates) / np.sqrt(len(estimates))
+    assert abs(np.mean(estimates) - np.mean(errors)) < 4 * spread
+
+
+def test_gcv_is_near_the_best():
+    for seed in range(5):
+        x, y = image("particles", 3, 100, seed=seed)
+        psf = ir.gaussian_psf(3.0)
+        chosen = rmse(ir.deconvolve(y, psf, regulariser="tikhonov").data, x)
+        best = min(
+            rmse(ir.deconvolve(y, psf, regulariser="tikhonov", lam=lam).data, x) for lam in np.logspace(-2, 3, 16)
+        )
+        assert chosen < 1.1 * best
+
+
+def test_discrepancy_meets_the_noise():
+    _, y = signal()
+    curve = ir.lambda_curve(y, KERNEL, boundary="periodic", noise_sigma=SIGMA)
+    assert curve.residual_over_noise(curve.discrepancy) == pytest.approx(1, abs=0.01)
+
+
+def test_crossing_says_none_where_there_is_none():
+    grid, residual2 = np.array([1.0, 10.0]), np.array([2.0, 8.0])
+    assert crossing(grid, residual2, 4.0) == pytest.approx(10**0.5)
+    assert crossing(grid, residual2, 1.0) is None
+    assert crossing(grid, residual2, 9.0) is None
+
+
+def test_a_flat_curve_has_no_corner():
+    assert l_curve_corner(DEFAULT_GRID, np.full(len(DEFAULT_GRID), 0.01)) is None
+    assert l_curve_corner(DEFAULT_GRID, np.full(len(DEFAULT_GRID), np.nan)) is None
+    noise = np.random.default_rng(0).normal(0, 0.05, (64, 64))
+    with pytest.raises(ValueError, match="no corner"):
+        ir.deconvolve(
+            np.full((64, 64), 1e6) + noise * 0, ir.gaussian_psf(1.0), regulariser="tikhonov", lam_rule="l-curve"
+        )
+
+
+@pytest.mark.parametrize("rule", ["balanced", "sure", "gcv", "discrepancy", "l-curve", "holdout"])
+@pytest.mark.parametrize("regulariser", ["tikhonov", "tv"])
+def test_every_rule_gives_a_better_image(rule, regulariser):
+    x, y = image("slabs", 1.5, 100, size=128)
+    options = {"regulariser": regulariser, "lam_rule": rule, "noise_sigma": 8.5}
+    if (regulariser, rule) == ("tv", "l-curve"):  # this one has none, and says so
+        with pytest.raises(ValueError, match="no corner"):
+            ir.deconvolve(y, ir.gaussian_psf(1.5), **options)
+        return
+    result = ir.deconvolve(y, ir.gaussian_psf(1.5), **options)
+    assert result.record["lam_rule"] == rule
+    assert rmse(result.data, x) < 0.95 * rmse(y, x)
+
+
+def test_held_out_data_are_not_fitted():
+    seen = []
+
+    def fit(y, weights, lam, state):
+        seen.append(weights.copy())
+        return Fit(None, np.full_like(y, np.sum(y * weights) / np.sum(weights)), 0.0)
+
+    y = np.random.default_rng(0).normal(5, 1, (40, 40)).astype(np.float32)
+    curve = finish(solved_curve(fit, y, 1.0, np.ones_like(y), grid=np.array([0.1, 1.0]), complete=True, hold_out=True))
+    hidden = seen[2] == 0
+    assert 0.05 < hidden.mean() < 0.15
+    assert curve.holdout[0] == pytest.approx(np.mean((y[hidden] - y[~hidden].mean()) ** 2), rel=1e-4)
+
+
+def test_summary_is_json():
+    import json
+
+    _, y = signal()
+    summary = ir.lambda_curve(y, KERNEL, boundary="periodic").summary()
+    assert json.loads(json.dumps(summary)) == summary
+    assert "holdout" not in summary

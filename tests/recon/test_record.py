@@ -1,0 +1,50 @@
+"""Hashes, records and replay."""
+
+import dask.array as da
+import numpy as np
+import pytest
+from phantoms import image
+
+import napari_invrecon as ir
+from napari_invrecon.recon.probe import GaussianPSF
+from napari_invrecon.recon.record import array_hash
+
+
+def test_hash_depends_on_values_shape_and_dtype_not_on_layout():
+    a = np.arange(600, dtype=np.float32).reshape(20, 30)
+    assert array_hash(a) == array_hash(np.asfortranarray(a)) == array_hash(da.from_array(a, chunks=(7, 11)))
+    for other in (a.reshape(30, 20), a.astype(np.float64), np.where(a == 5, 6, a)):
+        assert array_hash(other) != array_hash(a)
+
+
+@pytest.mark.parametrize("options", [{}, {"regulariser": "tikhonov"}, {"noise": "poisson"}, {"regulariser": "l1"}])
+def test_replay_gives_the_same_array(options):
+    _, y = image("slabs", 1.5, 50, size=80)
+    first = ir.deconvolve(y, ir.gaussian_psf(1.5), **options)
+    again = ir.replay(first.record, [y, ir.gaussian_psf(1.5)])
+    assert array_hash(again.data) == array_hash(first.data)
+
+
+def test_replay_makes_the_model_again_and_knows_a_stranger():
+    _, y = image("slabs", 1.5, 50, size=64)
+    first = ir.deconvolve(y, GaussianPSF(3.0, "nm"), pixel_size_nm=2.0)
+    assert array_hash(ir.replay(first.record, [y]).data) == array_hash(first.data)
+    with pytest.warns(UserWarning, match="the image is not the one"):
+        ir.replay(first.record, [y + 1])
+
+
+def test_replay_with_weights():
+    _, y = image("slabs", 1.5, 50, size=64)
+    weights = np.ones(y.shape, np.uint8)
+    weights[10:20, 10:20] = 0
+    first = ir.deconvolve(y, ir.gaussian_psf(1.5), weights)
+    again = ir.replay(first.record, [y, ir.gaussian_psf(1.5), weights])
+    assert array_hash(again.data) == array_hash(first.data)
+
+
+@pytest.mark.parametrize(
+    ("record", "sources"), [({"method": "guess"}, []), ({"method": "deconvolve", "sources": [{}]}, [])]
+)
+def test_replay_refuses_what_it_cannot_run(record, sources):
+    with pytest.raises(ValueError, match=r"expected 'deconvolve'|image is missing"):
+        ir.replay(record, sources)
