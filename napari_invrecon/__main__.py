@@ -49,6 +49,70 @@ def run_info(arguments: argparse.Namespace) -> None:
         print(describe(path))
 
 
+def add_deconvolve(commands: argparse._SubParsersAction) -> None:
+    """``deconvolve``: what the dock does, on a file, without a viewer."""
+    from napari_invrecon.recon.deconvolution import DeconvolutionSettings
+
+    parser = commands.add_parser("deconvolve", help="deconvolve an acquisition file with a Gaussian blur")
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.tif", help="a .json goes beside it")
+    parser.add_argument("--signal", metavar="NAME", help="which signal of a file with several; info lists them")
+    parser.add_argument("--psf-sigma", type=float, required=True, metavar="σ", help="standard deviation of the blur")
+    parser.add_argument("--psf-unit", choices=("px", "nm"), default="px", help="default: %(default)s")
+    add_settings(parser, DeconvolutionSettings)
+    parser.set_defaults(run=run_deconvolve)
+
+
+def run_deconvolve(arguments: argparse.Namespace) -> None:
+    """Leave the result as OME-TIFF and its record as JSON."""
+    import json
+
+    from napari_invrecon.io import read
+    from napari_invrecon.io.ome_tif import write_ome_tif
+    from napari_invrecon.recon.deconvolution import DeconvolutionSettings, deconvolve
+    from napari_invrecon.recon.probe import GaussianPSF
+
+    if arguments.output.suffix.lower() not in (".tif", ".tiff"):
+        raise ValueError(f"'{arguments.output}': expected a name that ends in .tif")
+    found = read(arguments.file)
+    chosen = [each for each in found if arguments.signal in (None, each.name)]
+    if len(chosen) != 1:
+        names = ", ".join(repr(each.name) for each in found)
+        raise ValueError(f"'{arguments.file.name}' holds {names}: choose one with --signal")
+    settings = settings_from(arguments, DeconvolutionSettings)
+    sides = {axis.scale for axis in chosen[0].axes[-2:] if axis.unit == "nm"}
+    if settings["pixel_size_nm"] is None and len(sides) == 1:
+        settings["pixel_size_nm"] = sides.pop()
+    result = deconvolve(chosen[0].data, GaussianPSF(arguments.psf_sigma, arguments.psf_unit), **settings)
+    write_ome_tif(arguments.output, result.data, chosen[0].axes)
+    record = arguments.output.with_suffix(".json")
+    record.write_text(json.dumps(result.record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"λ = {result.lam:.3g} ({result.record['lam_rule']})")
+    print(arguments.output, record, sep="\n")
+
+
+def add_settings(parser: argparse.ArgumentParser, settings_class: type) -> None:
+    """One flag for each field of a settings class: ``lam_rule`` is ``--lam-rule``."""
+    from napari_invrecon.recon.settings import parameters
+
+    for each in parameters(settings_class):
+        text = each.help.replace("%", "%%") + (f" Unit: {each.unit}." if each.unit else "")
+        flag = "--" + each.name.replace("_", "-")
+        if each.type is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=each.default, help=text)
+        elif each.choices:
+            parser.add_argument(flag, choices=each.choices, default=each.default, help=text)
+        else:
+            parser.add_argument(flag, type=each.type, default=each.default, metavar=each.type.__name__, help=text)
+
+
+def settings_from(arguments: argparse.Namespace, settings_class: type) -> dict[str, object]:
+    """The settings that the flags of `add_settings` gave."""
+    from napari_invrecon.recon.settings import parameters
+
+    return {each.name: getattr(arguments, each.name) for each in parameters(settings_class)}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; 0, or 1 after an error that is the user's to mend, which is printed without a traceback."""
     parser = argparse.ArgumentParser(
@@ -57,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", required=True)
     add_demo(commands)
     add_info(commands)
+    add_deconvolve(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)

@@ -52,3 +52,31 @@ def test_a_file_that_is_not_there_is_one_line_on_stderr(tmp_path: Path, capsys: 
     captured = capsys.readouterr()
     assert "none.mrc" in captured.err
     assert len(captured.err.splitlines()) == 1
+
+
+def test_deconvolve_leaves_a_calibrated_file_and_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sharp.tif"
+    source = str(SAMPLES / "core_shell_haadf.mrc")
+    options = ["--psf-sigma", "0.75", "--psf-unit", "nm", "--regulariser", "tikhonov", "--lam", "0.01"]
+    assert main(["deconvolve", source, "-o", str(out), *options]) == 0
+    assert "λ = 0.01 (given)" in capsys.readouterr().out
+    record = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    assert record["settings"]["pixel_size_nm"] == 0.25
+    assert record["sources"][1]["kernel_shape"] == [31, 31]
+    with tifffile.TiffFile(out) as tif:
+        assert 'PhysicalSizeX="0.25"' in tif.ome_metadata
+        assert tif.asarray().dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["core_shell_haadf.mrc", "-o", "x.jpg", "--psf-sigma", "2"], "ends in .tif"),
+        (["core_shell_eels_maps.emd", "-o", "x.tif", "--psf-sigma", "2"], "choose one with --signal"),
+        (["core_shell_haadf.mrc", "-o", "x.tif", "--psf-sigma", "-2"], "σ is -2"),
+    ],
+)
+def test_deconvolve_refuses_in_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name, *options = arguments
+    assert main(["deconvolve", str(SAMPLES / name), *options]) == 1
+    assert message in capsys.readouterr().err

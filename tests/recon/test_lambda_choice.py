@@ -49,6 +49,7 @@ def test_solved_curve_agrees_with_the_exact_one():
 
 
 def test_sure_estimates_the_true_error():
+    x, _ = signal()
     errors, estimates = [], []
     for seed in range(40):
         _, y = signal(seed)
