@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _LEADING_UNITS = {"tilt": "degree", "energy": "eV", "frame": "pixel"}
 _SQUARE = 1e-3  # relative; pixels are square when their sides differ by less
 
-# One colour an element, the same in every file; told apart by the colour-blind (Okabe and Ito), on black.
-_MAP_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
+# One colour an element, the same in every file; Okabe and Ito's for the colour-blind, the dark blue made lighter.
+_MAP_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#8064ff")
 
 
 def layer_data(acquisition: Acquisition) -> LayerDataTuple:
