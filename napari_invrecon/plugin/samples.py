@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_invrecon.io import read
-from napari_invrecon.plugin.layers import layer_data
+from napari_invrecon.plugin.readers import read_layers
 
 if TYPE_CHECKING:
     from napari.types import LayerDataTuple
@@ -29,5 +27,4 @@ def particles_tilt_series() -> list[LayerDataTuple]:
 
 
 def _layers(file_name: str) -> list[LayerDataTuple]:
-    path = Path(str(resources.files("napari_invrecon.sample_data") / file_name))
-    return [layer_data(acquisition) for acquisition in read(path)]
+    return read_layers(str(resources.files("napari_invrecon.sample_data") / file_name))
