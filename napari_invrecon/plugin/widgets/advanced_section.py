@@ -1,4 +1,4 @@
-"""The one collapsed heading under which a dock keeps what is rarely changed."""
+"""The collapsed headings of a dock."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ _COLLAPSED, _EXPANDED = "▶", "▼"
 class AdvancedSection(QCollapsible):
     """A `QCollapsible` that follows a change of theme, and whose fields the Tab key skips while it is collapsed."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("Advanced", parent, _EXPANDED, _COLLAPSED)
+    def __init__(
+        self,
+        parent: QWidget | None = None,
+        title: str = "Advanced",
+        tooltip: str = "Parameters that are rarely changed",
+    ) -> None:
+        super().__init__(title, parent, _EXPANDED, _COLLAPSED)
         # superqt's alignment and policy leave no room for a row that is wrapped in a narrow dock
         self.layout().setAlignment(Qt.AlignmentFlag(0))
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self.layout().setContentsMargins(0, 0, 0, 0)
-        self.toggleButton().setToolTip("Parameters that are rarely changed")
+        self.toggleButton().setToolTip(tooltip)
         self.toggleButton().setStyleSheet(
             "QPushButton { text-align: left; background: transparent; border: 1px solid transparent; }"
             f"QPushButton:focus {{ {FRAME} }}"

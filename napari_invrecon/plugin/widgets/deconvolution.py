@@ -5,21 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox
-from napari import Viewer
+from napari import Viewer  # noqa: TC002 — napari reads this annotation at run time
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QVBoxLayout, QWidget
 
+from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.layers import pixel_size_nm
+from napari_invrecon.plugin.preview import Looked, Preview
 from napari_invrecon.plugin.results import add_result, describe_layer
 from napari_invrecon.plugin.widgets.form import SettingsForm
 from napari_invrecon.plugin.widgets.lambda_control import LambdaControl
+from napari_invrecon.plugin.widgets.lambda_panel import LambdaPanel
 from napari_invrecon.plugin.widgets.psf_row import PsfRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
-from napari_invrecon.recon.deconvolution import DeconvolutionSettings, deconvolution
+from napari_invrecon.plugin.widgets.scroll import FormScroll
+from napari_invrecon.recon.deconvolution import DeconvolutionSettings, curve_steps, deconvolution
 
 if TYPE_CHECKING:
+    from napari_invrecon.plugin.worker import MakeSteps
     from napari_invrecon.recon.record import Reconstruction
+
+_PREVIEW_TIP = (
+    "Deconvolve the middle of the view (512 × 512 pixels, 2048 × 2048 where one division does it) into one layer "
+    "'preview' whenever λ, a setting or the view changes. Untick to remove it; no other layer is changed."
+)
 
 
 class DeconvolutionDock(QWidget):
@@ -37,6 +47,7 @@ class DeconvolutionDock(QWidget):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
+        self.preview = Preview(napari_viewer, self)
         self.image = ComboBox(choices=self._images, nullable=False)
         self.image.native.setToolTip("The image or stack (…, y, x) to deconvolve; it is not changed.")
         self.psf = PsfRow(self)
@@ -45,20 +56,39 @@ class DeconvolutionDock(QWidget):
         self.run_row = RunRow(self, task="Deconvolve")
         self.run_button = self.run_row.run_button
 
+        self.lambda_panel = LambdaPanel(napari_viewer, self._curve, self)
+        self.preview_box = QCheckBox("Preview", self)
+        self.preview_box.setToolTip(_PREVIEW_TIP)
+
+        form = QWidget(self)
         what = QFormLayout()
         what.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         what.addRow("Image", self.image.native)
         what.addRow("PSF", self.psf)
+        rows = QVBoxLayout(form)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addLayout(what)
+        for each in (self.settings, self.lam, self.lambda_panel, self.preview_box):
+            rows.addWidget(each)
+        rows.addStretch(1)
         layout = QVBoxLayout(self)
-        layout.addLayout(what)
-        layout.addWidget(self.settings)
-        layout.addWidget(self.lam)
+        layout.addWidget(FormScroll(form, self))
         layout.addWidget(self.run_row)
         layout.addStretch(1)
 
+        self.preview_box.toggled.connect(self._look)
+        self.preview.looked.connect(self._show_looked)
+        self.preview.failed.connect(self._show_why_no_preview)
+        self.preview.removed.connect(self._switch_preview_off)
+        for changed in (self.image.changed, self.psf.changed, self.settings.changed, self.lam.valueChanged):
+            changed.connect(self._look)
+        for moved in (self.viewer.scene.camera.events, self.viewer.dims.events.point):
+            moved.connect(self._look)
         self.image.changed.connect(self._explain)
         self.psf.changed.connect(self._explain)
         self.run_button.clicked.connect(self.run)
+        self.lambda_panel.picked.connect(self._pick)
+        self.lam.valueChanged.connect(self.lambda_panel.show_lam)
         self._layer: Image | None = None
         self.run_row.finished.connect(self._end)
         self.reset_choices()
@@ -77,15 +107,15 @@ class DeconvolutionDock(QWidget):
         if layer is None:
             return
         source = describe_layer(layer)
-        settings = DeconvolutionSettings(
-            **self.settings.values(), lam=self.lam.value, pixel_size_nm=pixel_size_nm(layer)
-        )
+        settings = self._settings(layer, self.lam.value)
         psf, image = self.psf.value, layer.data
         self._layer = None
 
         def keep(result: Reconstruction) -> None:
             if settings.lam is None:
                 self.lam.show_chosen(result.lam, result.record["lam_rule"])
+            self.lambda_panel.show_curve(result.record["curve"])
+            self.lambda_panel.show_lam(result.lam)
             self._layer = add_result(self.viewer, result, source, f"deconvolved λ={result.lam:.3g}")
 
         self.run_row.start(lambda: deconvolution(image, psf, None, settings), keep)
@@ -97,7 +127,9 @@ class DeconvolutionDock(QWidget):
 
     def _images(self, _: object = None) -> list[Image]:
         return [
-            layer for layer in self.viewer.layers if isinstance(layer, Image) and not (layer.rgb or layer.multiscale)
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Image) and not (layer.rgb or layer.multiscale or layer is self.preview.layer)
         ]
 
     def _explain(self, _: object = None) -> None:
@@ -109,6 +141,43 @@ class DeconvolutionDock(QWidget):
             self.run_row.block(f"'{layer.name}' has no pixel size in nm: give the width in pixels")
         else:
             self.run_row.block("")
+
+    def _settings(self, layer: Image, lam: float | None) -> DeconvolutionSettings:
+        return DeconvolutionSettings(**self.settings.values(), lam=lam, pixel_size_nm=pixel_size_nm(layer))
+
+    def _curve(self) -> MakeSteps | None:
+        """The computation of the λ curve of what the dock shows."""
+        layer = self.image.value
+        if layer is None:
+            return None
+        image, psf, settings = layer.data, self.psf.value, self._settings(layer, None)
+        return lambda: curve_steps(image, psf, None, settings)
+
+    def _look(self, _: object = None) -> None:
+        """Ask for a preview of what the dock shows, or remove it."""
+        layer = self.image.value
+        if not self.preview_box.isChecked():
+            self.preview.stop()
+            self.preview_box.setText("Preview")
+        elif layer is not None and self.run_button.isEnabled():
+            self.preview.request(layer, self.psf.value, self._settings(layer, self.lam.value))
+
+    def _show_looked(self, looked: Looked) -> None:
+        self.preview_box.setText("Preview")
+        if looked.curve is not None and looked.rule != "given":
+            self.lam.show_chosen(looked.lam, looked.rule)
+            self.lambda_panel.show_curve(looked.curve.summary())
+        self.lambda_panel.show_lam(looked.lam)
+
+    def _show_why_no_preview(self, failure: BaseException) -> None:
+        self.preview_box.setText("Preview: failed")
+        notify_failure("Preview", failure)
+
+    def _switch_preview_off(self) -> None:
+        self.preview_box.setChecked(False)
+
+    def _pick(self, lam: float) -> None:
+        self.lam.value = lam
 
     def _end(self, _: object) -> None:
         self.finished.emit(self._layer)

@@ -1,0 +1,274 @@
+"""λ in two plots: the L-curve, and what the rules minimise or meet, with the λ of each rule marked on both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from napari.utils.theme import get_theme
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QSizePolicy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.backend_bases import MouseEvent
+    from numpy.typing import NDArray
+    from qtpy.QtGui import QWheelEvent
+    from qtpy.QtWidgets import QWidget
+
+_HEIGHT_PX = 400
+_FONT_PT = 7.5
+_MOST = (1.1, 2.5)  # between these the scores' axis ends: all rules' λ are on it, no curve's far end stretches it
+_LABEL_PT = (55, 8)  # room for a label on the L-curve, which is about 140 × 90 points
+_TOGETHER = 0.045  # rules closer than this share of the λ axis have one label
+# Okabe and Ito's palette, each legible on napari's dark and light background; each line has its own dashes besides.
+_LINES: dict[str, tuple[str, Any]] = {
+    "GCV": ("#e69f00", "-"),
+    "SURE": ("#009e73", (0, (4, 1.5))),
+    "held out": ("#cc79a7", (0, (4, 1.5, 1, 1.5))),
+    "residual/noise": ("#2f8fd0", (0, (1, 1))),
+}
+_NOW = "#d55e00"
+
+
+@dataclass(frozen=True)
+class Colours:
+    """Of a napari theme, as "#rrggbb"."""
+
+    background: str
+    text: str
+    line: str
+    dark: bool
+
+
+def theme_colours(name: str) -> Colours:
+    """The colours of the napari theme of this name ("dark", "light", "system", …)."""
+    theme = get_theme(name)
+    background, text, line = (each.as_hex(format="long") for each in (theme.background, theme.text, theme.secondary))
+    return Colours(background[:7], text[:7], line[:7], theme.type == "dark")
+
+
+class LambdaPlot(FigureCanvasQTAgg):
+    """A picture of `LambdaCurve.summary()`. A click on it is a λ.
+
+    ``picked(λ)``: on the L-curve the λ of the nearest point, on the scores the λ of the place.
+    """
+
+    picked = Signal(float)
+
+    def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
+        super().__init__(Figure(figsize=(2.9, _HEIGHT_PX / 100), dpi=100, layout="constrained"))
+        self.setParent(parent)
+        self.setFixedHeight(_HEIGHT_PX)
+        self.setMinimumWidth(200)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the slider does by keyboard what a click does here
+        self.setAccessibleName("L-curve and scores against λ")
+        self._colours = colours
+        self._curve: dict[str, Any] | None = None
+        self._lam: float | None = None
+        self._now: list[Any] = []
+        self._l_curve, self._scores = self.figure.subplots(2, 1, height_ratios=(1, 1.1))
+        self.mpl_connect("button_press_event", self._click)
+        self._draw()
+
+    def show_curve(self, summary: dict[str, Any]) -> None:
+        """Draw a curve; it needs at least two λ."""
+        self._curve = summary
+        self._draw()
+
+    def show_lam(self, lam: float | None) -> None:
+        """Mark the λ that is set now; None: none is."""
+        self._lam = lam
+        self._mark_now()
+        self.draw_idle()
+
+    def set_colours(self, colours: Colours) -> None:
+        """Follow a change of theme."""
+        self._colours = colours
+        self._draw()
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """The wheel scrolls the dock."""
+        event.ignore()
+
+    def _draw(self) -> None:
+        self.figure.set_facecolor(self._colours.background)
+        self._now = []
+        for axes in (self._l_curve, self._scores):
+            axes.clear()
+            axes.set_visible(self._curve is not None)
+            _style(axes, self._colours)
+        if self._curve is not None:
+            self._draw_curves(self._curve)
+            self._mark_now()
+        self.draw_idle()
+
+    def _draw_curves(self, curve: dict[str, Any]) -> None:
+        lam = np.asarray(curve["lam"])
+        shades = _shades(self._colours)
+        residual, solution = (np.asarray(curve[name]) for name in ("residual_norm", "solution_norm"))
+        axes = self._l_curve
+        axes.plot(residual, solution, color=self._colours.line, lw=0.8, zorder=1)
+        axes.scatter(residual, solution, c=np.log(lam), cmap=shades, s=14, zorder=2)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        _few_ticks(axes)
+        axes.set_xlabel("residual ‖Hx − y‖", fontsize=_FONT_PT, color=self._colours.text, labelpad=1)
+        axes.set_ylabel("solution R(x)", fontsize=_FONT_PT, color=self._colours.text, labelpad=1)
+
+        axes = self._scores
+        marked = labels(curve)
+        top = low = 1.0
+        for name, values in scores(curve).items():
+            colour, dashes = _LINES[name]
+            axes.plot(lam, values, color=colour, ls=dashes, lw=1.6, label=name)
+            at_rules = np.interp([np.log(chosen) for chosen, _ in marked], np.log(lam), values)
+            top, low = max(top, 1.05 * at_rules.max(initial=0.0)), min(low, float(np.nanmin(values)))
+        top = min(max(top, _MOST[0]), _MOST[1])
+        room = top - low
+        axes.axhline(1, color=self._colours.line, lw=0.6, zorder=0)
+        axes.set_xscale("log")
+        edges = np.geomspace(lam[0], lam[-1], 129)  # the points' colours, on the axis
+        shade = np.log(edges[None, :-1])
+        axes.pcolormesh(edges, [0, 0.05], shade, cmap=shades, transform=axes.get_xaxis_transform(), zorder=3)
+        axes.set_xlim(lam[0], lam[-1])
+        axes.set_ylim(low - 0.12 * room, top + 0.05 * room)
+        axes.set_xlabel("λ", fontsize=_FONT_PT, color=self._colours.text, labelpad=1)
+        axes.set_ylabel("over its least · residual/noise", fontsize=_FONT_PT - 1, color=self._colours.text, labelpad=1)
+        axes.legend(
+            fontsize=_FONT_PT - 0.5,
+            labelcolor=self._colours.text,
+            frameon=False,
+            ncols=2,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            borderaxespad=0.1,
+            handlelength=2.2,
+            columnspacing=1.0,
+        )
+        above: tuple[float, float] | None = None  # the last label, in points
+        for chosen, label in reversed(marked):
+            point = _on_curve(curve, chosen)
+            if not np.isfinite(point).all():
+                continue
+            x, y = self._l_curve.transLimits.transform(np.log10(point)) * (140, 90)
+            lift = 4.0
+            if above is not None and abs(x - above[0]) < _LABEL_PT[0]:
+                lift = max(lift, above[1] + _LABEL_PT[1] - y)
+            above = (x, y + lift)
+            self._mark(chosen, label, point, lift)
+
+    def _mark(self, chosen: float, label: str, point: tuple[float, float], lift: float) -> None:
+        """A rule's λ on both plots."""
+        self._l_curve.plot(*point, "D", ms=5, mfc="none", mec=self._colours.text, mew=1.1, zorder=4)
+        self._l_curve.annotate(
+            label,
+            point,
+            xytext=(6, lift),
+            textcoords="offset points",
+            fontsize=_FONT_PT - 0.5,
+            color=self._colours.text,
+        )
+        self._scores.axvline(chosen, color=self._colours.text, lw=0.8, ls=(0, (2, 2)), zorder=1)
+        self._scores.text(
+            chosen,
+            0.97,
+            f"{label} ",
+            transform=self._scores.get_xaxis_transform(),
+            rotation=90,
+            ha="right",
+            va="top",
+            fontsize=_FONT_PT - 0.5,
+            color=self._colours.text,
+        )
+
+    def _mark_now(self) -> None:
+        while self._now:
+            self._now.pop().remove()
+        curve, lam = self._curve, self._lam
+        if curve is None or lam is None or not curve["lam"][0] <= lam <= curve["lam"][-1]:
+            return
+        self._now += self._l_curve.plot(*_on_curve(curve, lam), "o", ms=9, mfc="none", mec=_NOW, mew=2, zorder=5)
+        self._now.append(self._scores.axvline(lam, color=_NOW, lw=1.8, zorder=2))
+
+    def _click(self, event: MouseEvent) -> None:
+        if self._curve is None or event.inaxes is None or event.xdata is None:
+            return
+        if event.inaxes is self._scores:
+            self.picked.emit(float(f"{event.xdata:.3g}"))
+            return
+        at = np.column_stack([self._curve["residual_norm"], self._curve["solution_norm"]])
+        away = np.hypot(*(self._l_curve.transData.transform(at) - (event.x, event.y)).T)
+        if np.isfinite(away).any():
+            self.picked.emit(float(f"{self._curve['lam'][int(np.nanargmin(away))]:.3g}"))
+
+
+def scores(curve: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
+    """What the rules look at, against λ: GCV, ‖Hx̂ − y‖² + 2σ²d (SURE) and held-out error, each over its minimum,
+    and the residual over the noise. Those that are unknown are left out.
+    """
+    found: dict[str, NDArray[np.float64]] = {}
+    n, sigma = curve["n_data"], curve["sigma"]
+    wanted = {"GCV": curve.get("gcv"), "held out": curve.get("holdout")}
+    if sigma and "sure" in curve:
+        wanted["SURE"] = np.asarray(curve["sure"]) + n * sigma**2
+    for name, values in wanted.items():
+        if values is not None and np.nanmin(values) > 0:
+            found[name] = np.asarray(values) / np.nanmin(values)
+    if sigma:
+        found["residual/noise"] = np.asarray(curve["residual_norm"]) / (sigma * math.sqrt(n))
+    return found
+
+
+def labels(curve: dict[str, Any]) -> list[tuple[float, str]]:
+    """(λ, the rules that choose it) in ascending order; rules that nearly agree have one entry."""
+    low, high = math.log(curve["lam"][0]), math.log(curve["lam"][-1])
+    groups: list[tuple[float, list[str]]] = []
+    for rule, chosen in sorted(((r, c) for r, c in curve["choices"].items() if c), key=lambda each: each[1]):
+        if groups and math.log(chosen) - math.log(groups[-1][0]) < _TOGETHER * (high - low):
+            groups[-1][1].append(rule)
+        else:
+            groups.append((chosen, [rule]))
+    return [(chosen, ", ".join(rules)) for chosen, rules in groups]
+
+
+def _on_curve(curve: dict[str, Any], lam: float) -> tuple[float, float]:
+    """(residual, solution) at λ, between the points log–log."""
+    t = np.log(curve["lam"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = (np.exp(np.interp(math.log(lam), t, np.log(curve[k]))) for k in ("residual_norm", "solution_norm"))
+    return float(x), float(y)
+
+
+def _shades(colours: Colours) -> ListedColormap:
+    """Viridis without the end that the background swallows."""
+    low, high = (0.25, 1.0) if colours.dark else (0.0, 0.85)
+    return ListedColormap(colormaps["viridis"](np.linspace(low, high, 128)))
+
+
+def _few_ticks(axes: Axes) -> None:
+    """At most four numbers on a logarithmic axis, such as 2e3, also where it spans less than a decade."""
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        if not 0 < low < high < np.inf:
+            continue
+        decades = np.arange(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+        ticks = 10.0 ** decades[:: max(1, len(decades) // 3)]
+        if len(decades) < 2:
+            ticks = np.unique([float(f"{v:.2g}") for v in np.geomspace(low, high, 5)[1:-1]])
+        axis.set_ticks(ticks, [f"{t:.3g}" for t in ticks])
+        axis.set_ticks([], minor=True)
+
+
+def _style(axes: Axes, colours: Colours) -> None:
+    axes.set_facecolor(colours.background)
+    for spine in axes.spines.values():
+        spine.set_color(colours.line)
+    axes.tick_params(which="both", colors=colours.text, labelsize=_FONT_PT - 0.5, length=2, pad=2)

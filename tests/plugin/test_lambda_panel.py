@@ -1,0 +1,219 @@
+"""The λ curve, the preview and the verdict of the dock "Deconvolve", in a real window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.backend_bases import MouseButton, MouseEvent
+from phantoms import image
+from qtpy.QtCore import QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication
+
+import napari_invrecon as ir
+from napari_invrecon.plugin.plots import labels, scores, theme_colours
+
+pytestmark = pytest.mark.gui
+
+SIGMA = 1.5
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return image("particles", SIGMA, 200, size=96)[1]
+
+
+@pytest.fixture(scope="module")
+def curve(counts):
+    return ir.lambda_curve(counts, ir.gaussian_psf(SIGMA), regulariser="tikhonov").summary()
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, counts):
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(counts, name="image", scale=(0.5, 0.5), translate=(3, 4), units=("nm", "nm"))
+    return viewer
+
+
+@pytest.fixture
+def dock(viewer, qtbot):
+    _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Deconvolve")
+    dock.sigma.setValue(SIGMA)
+    dock.settings.set_values({"regulariser": "tikhonov"})
+    yield dock
+    dock.preview_box.setChecked(False)
+    qtbot.waitUntil(lambda: not (dock.preview.busy or dock.lambda_panel.running or dock.run_row.running))
+
+
+def run(dock, qtbot):
+    with qtbot.waitSignal(dock.finished, timeout=60_000) as got:
+        dock.run_button.click()
+    (layer,) = got.args
+    return layer
+
+
+def settle(dock, qtbot):
+    qtbot.waitUntil(lambda: not dock.preview.busy, timeout=30_000)
+
+
+def click(plot, axes, x, y):
+    """A press of the mouse at data coordinates."""
+    plot.draw()
+    at = axes.transData.transform((x, y))
+    plot.callbacks.process("button_press_event", MouseEvent("button_press_event", plot, *at, MouseButton.LEFT))
+
+
+def test_the_scores_are_those_of_the_rules(curve):
+    found = scores(curve)
+    assert set(found) == {"GCV", "SURE", "residual/noise"}
+    lam = np.array(curve["lam"])
+    step = np.log(lam[1] / lam[0])
+    for name, rule in (("GCV", "gcv"), ("SURE", "sure")):
+        assert found[name].min() == 1
+        assert abs(np.log(lam[found[name].argmin()] / curve["choices"][rule])) < step
+    at = np.interp(np.log(curve["choices"]["discrepancy"]), np.log(lam), found["residual/noise"])
+    assert at == pytest.approx(1, abs=0.01)
+
+
+def test_rules_that_nearly_agree_share_a_label():
+    found = labels({"lam": [1e-8, 1e3], "choices": {"gcv": 0.1, "balanced": 0.12, "sure": 1e-4, "l-curve": None}})
+    assert found == [(1e-4, "sure"), (0.1, "gcv, balanced")]
+
+
+def test_the_panel_shows_the_curve_of_the_run_and_marks_its_lam(dock, qtbot):
+    layer = run(dock, qtbot)
+    plot = dock.lambda_panel.plot
+    assert not plot.isHidden()
+    assert plot._curve == layer.metadata["invrecon"]["curve"]
+    assert plot._lam == layer.metadata["invrecon"]["lam"]
+
+
+def test_a_click_sets_lam_and_unticks_automatic(dock, qtbot, curve):
+    dock.lambda_panel.show_curve(curve)
+    dock.lambda_panel.section.expand()
+    plot = dock.lambda_panel.plot
+    qtbot.waitUntil(lambda: plot.isVisible() and plot.width() > 150)
+    assert dock.lam.value is None
+    click(plot, plot._l_curve, curve["residual_norm"][120], curve["solution_norm"][120])
+    assert dock.lam.value == pytest.approx(curve["lam"][120], rel=5e-3)
+    click(plot, plot._scores, 0.01, sum(plot._scores.get_ylim()) / 2)
+    assert dock.lam.value == pytest.approx(0.01, rel=0.02)
+    assert plot._lam == dock.lam.value
+
+
+def test_the_button_computes_the_curve_without_a_run(dock, viewer, qtbot, curve):
+    dock.lambda_panel.button.click()
+    assert dock.lambda_panel.button.text() == "Stop"
+    qtbot.waitUntil(lambda: not dock.lambda_panel.running, timeout=30_000)
+    assert dock.lambda_panel.plot._curve["choices"] == pytest.approx(curve["choices"])
+    assert dock.lambda_panel.button.text() == "Compute the curve"
+    assert len(viewer.layers) == 1
+
+
+def test_a_curve_of_one_lam_leaves_the_last_one(dock, curve):
+    dock.lambda_panel.show_curve(curve)
+    dock.lambda_panel.show_curve({**curve, "lam": [1.0], "residual_norm": [1.0], "solution_norm": [1.0]})
+    assert dock.lambda_panel.plot._curve == curve
+
+
+def test_the_plot_follows_the_theme(dock, viewer, curve):
+    dock.lambda_panel.show_curve(curve)
+    for name in ("light", "dark"):
+        viewer.theme = name
+        colours = theme_colours(name)
+        plot = dock.lambda_panel.plot
+        assert plot._colours == colours
+        r, g, b, _ = plot.figure.get_facecolor()
+        assert "#" + "".join(f"{round(255 * v):02x}" for v in (r, g, b)) == colours.background.lower()
+
+
+def test_the_dock_fits_in_320_pixels_and_is_scrolled_up_and_down_only(dock, viewer, curve):
+    dock.lambda_panel.show_curve(curve)
+    dock.lambda_panel.section.expand()
+    QApplication.processEvents()
+    assert dock.minimumSizeHint().width() <= 320
+    assert dock.minimumSizeHint().height() < 400
+    assert dock.run_button.isVisible()
+
+
+def test_the_wheel_changes_no_value_in_passing(dock):
+    combo = dock.settings.row("regulariser")
+    before = combo.currentText()
+    wheel = QWheelEvent(
+        QPointF(5, 5), QPointF(5, 5), QPointF(0, 0).toPoint(), QPointF(0, -120).toPoint(),
+        Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(combo, wheel)
+    assert combo.currentText() == before
+
+
+def test_the_preview_is_the_run_on_the_whole_of_a_small_image(dock, viewer, qtbot):
+    layer = run(dock, qtbot)
+    before = [each.data.copy() for each in viewer.layers]
+    selected = set(viewer.layers.selection)
+    dock.preview_box.setChecked(True)
+    settle(dock, qtbot)
+    preview = viewer.layers["preview"]
+    assert dock.lam.value is None
+    assert np.abs(preview.data - layer.data).max() < 1e-3 * np.ptp(layer.data)
+    np.testing.assert_allclose(preview.translate, layer.translate)
+    assert set(viewer.layers.selection) == selected
+    assert preview not in dock.image.choices
+    for each, data in zip(viewer.layers, before, strict=False):
+        np.testing.assert_array_equal(each.data, data)
+
+
+def test_the_preview_follows_lam_in_place_and_goes_with_its_tick(dock, viewer, qtbot):
+    dock.lam.value = 1e-3
+    dock.preview_box.setChecked(True)
+    settle(dock, qtbot)
+    preview, first = dock.preview.layer, dock.preview.layer.data
+    dock.lam.value = 10.0
+    settle(dock, qtbot)
+    assert dock.preview.layer is preview
+    assert preview.data.std() < first.std()
+    dock.preview_box.setChecked(False)
+    assert [layer.name for layer in viewer.layers] == ["image"]
+
+
+def test_deleting_the_preview_switches_it_off(dock, viewer, qtbot):
+    dock.lam.value = 1e-3
+    dock.preview_box.setChecked(True)
+    settle(dock, qtbot)
+    viewer.layers.remove(dock.preview.layer)
+    assert not dock.preview_box.isChecked()
+    dock.lam.value = 1e-2
+    assert not dock.preview.busy
+    dock.preview_box.setChecked(True)
+    settle(dock, qtbot)
+    assert "preview" in viewer.layers
+
+
+def test_the_preview_shows_the_middle_of_the_view_in_its_place(viewer, dock, qtbot):
+    wide = viewer.add_image(
+        image("slabs", SIGMA, 200, size=640)[1][None], name="wide", scale=(1, 0.5, 0.5), translate=(0, 3, 4)
+    )
+    dock.image.value = wide
+    dock.settings.set_values({"regulariser": "tv"})
+    dock.lam.value = 0.01
+    viewer.scene.camera.center = (0, 3 + 0.5 * 600, 4 + 0.5 * 256)
+    dock.preview_box.setChecked(True)
+    settle(dock, qtbot)
+    preview = dock.preview.layer
+    assert preview.data.shape == (1, 512, 512)
+    start = np.round(wide.world_to_data(preview.data_to_world((0, 0, 0)))).astype(int)
+    assert start[1] == 128
+    whole = ir.deconvolve(wide.data, ir.gaussian_psf(SIGMA), regulariser="tv", lam=0.01).data
+    part = whole[0, start[1] : start[1] + 512, start[2] : start[2] + 512]
+    inner = np.s_[24:-24, 24:-24]
+    assert np.abs(preview.data[0][inner] - part[inner]).max() < 0.02 * np.ptp(part)
+
+
+def test_closing_the_window_in_the_middle_of_a_preview_is_harmless(make_napari_viewer, counts, qtbot):
+    viewer = make_napari_viewer()
+    viewer.add_image(np.tile(counts, (5, 5)))
+    _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Deconvolve")
+    dock.preview_box.setChecked(True)
+    dock.lambda_panel.button.click()
+    qtbot.wait(300)
+    viewer.close()
