@@ -1,0 +1,227 @@
+"""How near the truth: λ by each rule against the best λ there is, and the best setting of scikit-image's methods.
+
+    python tests/benchmarks/deconvolution_quality.py [--seeds 0 1 2] [--size 512] [--jobs 2] [--keep cases.jsonl]
+
+Prints markdown. Every number is an RMSE over the whole image, in percent of the object's peak, unless it says
+otherwise. "best" is the setting with the least error, which nobody knows who has no truth: scikit-image gets it, so
+that no choice of ours makes it look worse than it can be.
+"""
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from phantoms import KINDS, image, rmse
+from skimage.restoration import richardson_lucy, wiener
+
+import napari_invrecon as ir
+
+SIGMAS = (1.5, 3.0, 5.0)
+COUNTS = (50, 200, 1000)
+RULES = ("balanced", "sure", "gcv", "discrepancy", "l-curve", "holdout")
+PROBLEMS = {
+    "Tikhonov": {"regulariser": "tikhonov"},
+    "TV": {"regulariser": "tv"},
+    "TV, counts": {"regulariser": "tv", "noise": "poisson"},
+}
+DEFAULT = {"Tikhonov": "gcv", "TV": "balanced", "TV, counts": "balanced"}
+PEERS = ("Wiener", "RL")
+CLOSED = ("Tikhonov",)  # the rules on its curve cost nothing; held-out pixels would need iterations
+
+Case = tuple[str, float, int, int, int]  # kind, σ in px, counts, seed, size
+Errors = dict[str, dict[str, float]]  # method: whole, interior, setting
+
+
+def descend(score: Callable[[float], float], start: float, *, whole_numbers: bool = False) -> float:
+    """The setting of least score: steps by 4, 2, √2 and 2^¼ up and down from ``start`` for as long as it falls."""
+    seen: dict[float, float] = {}
+
+    def at(setting: float) -> float:
+        if setting not in seen:
+            seen[setting] = score(setting)
+        return seen[setting]
+
+    best = start
+    for ratio in (4, 2, 2**0.5, 2**0.25):
+        for factor in (ratio, 1 / ratio):
+            while True:
+                tried = max(1, round(best * factor)) if whole_numbers else best * factor
+                if tried == best or at(tried) >= at(best):
+                    break
+                best = tried
+    return best
+
+
+def measure(case: Case) -> Errors:
+    """Every method on one image."""
+    kind, sigma, counts, seed, size = case
+    x, y = image(kind, sigma, counts, size, seed)
+    psf, peak, top = ir.gaussian_psf(sigma), float(x.max()), float(y.max())
+    rim = int(np.ceil(4 * sigma))
+    inside = np.s_[rim:-rim, rim:-rim]
+
+    def errors(estimate: np.ndarray, setting: float) -> dict[str, float]:
+        whole, interior = rmse(estimate, x) / peak, rmse(estimate[inside], x[inside]) / peak
+        return {"whole": whole, "interior": interior, "setting": float(setting)}
+
+    def best(solve: Callable[[float], np.ndarray], start: float, **how: bool) -> dict[str, float]:
+        setting = descend(lambda s: rmse(solve(s), x), start, **how)
+        return errors(solve(setting), setting)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = {
+            "blurred": errors(y, 0),
+            "Wiener best": best(lambda s: wiener(y / top, psf, balance=s, clip=False) * top, 0.1),
+            "RL best": best(
+                lambda n: richardson_lucy(y / top, psf, num_iter=int(n), clip=False) * top, 8, whole_numbers=True
+            ),
+        }
+    for name, problem in PROBLEMS.items():
+
+        def solve(lam: float, problem: dict[str, str] = problem) -> np.ndarray:
+            return ir.deconvolve(y, psf, lam=lam, **problem).data
+
+        hold_out = {} if name in CLOSED else {"lam_rule": "holdout"}
+        choices = ir.lambda_curve(y, psf, **problem, **hold_out).choices
+        for rule in RULES:
+            lam = choices[rule]
+            if lam is not None:
+                found[f"{name} {rule}"] = errors(solve(lam), lam)
+        found[f"{name} best"] = best(solve, choices[DEFAULT[name]] or 0.01)
+        for rule in RULES:  # a rule may hit a better λ than the search did
+            chosen = found.get(f"{name} {rule}")
+            if chosen is not None and chosen["whole"] < found[f"{name} best"]["whole"]:
+                found[f"{name} best"] = chosen
+    return found
+
+
+def run(cases: list[Case], jobs: int, keep: Path | None) -> dict[Case, Errors]:
+    """All cases, those in ``keep`` from there."""
+    done: dict[Case, Errors] = {}
+    if keep is not None and keep.exists():
+        for line in keep.read_text().splitlines():
+            case, errors = json.loads(line)
+            done[tuple(case)] = errors
+    missing = [case for case in cases if case not in done]
+    with ProcessPoolExecutor(jobs) as pool:
+        running = {pool.submit(measure, case): case for case in missing}
+        for count, future in enumerate(as_completed(running), start=1):
+            case = running[future]
+            done[case] = future.result()
+            if keep is not None:
+                with keep.open("a") as file:
+                    file.write(json.dumps([case, done[case]]) + "\n")
+            print(f"{count} of {len(missing)}: {case}", file=sys.stderr)
+    return {case: done[case] for case in cases}
+
+
+def table(head: list[str], rows: list[list[str]]) -> None:
+    print("| " + " | ".join(head) + " |")
+    print("|" + "|".join(["---"] + ["---:"] * (len(head) - 1)) + "|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def ratios(done: dict[Case, Errors], top: str, bottom: str, area: str = "whole") -> np.ndarray:
+    """Error of one method over that of another, wherever both have an answer."""
+    pairs = ((e[top][area], e[bottom][area]) for e in done.values() if top in e and bottom in e)
+    return np.array([a / b for a, b in pairs])
+
+
+def spread(values: np.ndarray, n: int) -> str:
+    """Mean (worst), and how often there was no answer."""
+    if not values.size:
+        return "–"
+    none = f", none {n - values.size}×" if values.size < n else ""
+    return f"{values.mean():.2f} ({values.max():.2f}{none})"
+
+
+def print_errors(done: dict[Case, Errors]) -> None:
+    """RMSE of each method on each image, the mean over seeds."""
+    methods = [
+        ("blurred", "blurred"),
+        *((f"{name} best", f"{name} best") for name in PEERS),
+        *((f"{name}, {DEFAULT[name]}", f"{name} {DEFAULT[name]}") for name in ("Tikhonov",)),
+        ("Tikhonov best", "Tikhonov best"),
+        *((f"TV, {rule}", f"TV {rule}") for rule in RULES),
+        ("TV best", "TV best"),
+        ("TV counts, balanced", "TV, counts balanced"),
+        ("TV counts best", "TV, counts best"),
+    ]
+    rows = []
+    for kind, sigma, counts in product(KINDS, SIGMAS, COUNTS):
+        of = [e for case, e in done.items() if case[:3] == (kind, sigma, counts)]
+        if of:
+            cells = []
+            for _, key in methods:
+                values = [e[key]["whole"] for e in of if key in e]
+                cells.append(f"{100 * np.mean(values):.2f}" if values else "–")
+            rows.append([f"{kind}, {sigma:g} px, {counts}", *cells])
+    table(["object, σ, counts", *(name for name, _ in methods)], rows)
+
+
+def print_summary(done: dict[Case, Errors]) -> None:
+    """Each rule against the best λ, and ours against the peers, by kind of object."""
+    groups = [(kind, {c: e for c, e in done.items() if c[0] == kind}) for kind in KINDS]
+    groups = [group for group in groups if group[1]] + [("all", done)]
+    for name in PROBLEMS:
+        print(f"### {name}: error with λ by each rule / error at the best λ; mean (worst)\n")
+        rules = [rule for rule in RULES if name not in CLOSED or rule != "holdout"]
+        rows = [
+            [label, *(spread(ratios(of, f"{name} {rule}", f"{name} best"), len(of)) for rule in rules)]
+            for label, of in groups
+        ]
+        table(["object", *rules], rows)
+    for area, where in (("whole", "whole image"), ("interior", "without a rim of 4σ, where the peers assume zeros")):
+        print(f"### Ours, with λ from the data, over the peers at their best; mean (worst); {where}\n")
+        rows = []
+        for label, of in groups:
+            against = {key: np.array([e[key][area] for e in of.values()]) for key in ("Wiener best", "RL best")}
+            peer = np.minimum(*against.values())
+            chosen = {n: np.array([e[f"{n} {DEFAULT[n]}"][area] for e in of.values()]) for n in PROBLEMS}
+            least = np.minimum.reduce(list(chosen.values()))
+            quadratic = np.array([e["Tikhonov best"][area] for e in of.values()])
+            rows.append(
+                [
+                    label,
+                    spread(chosen["Tikhonov"] / against["Wiener best"], len(of)),
+                    spread(quadratic / against["Wiener best"], len(of)),
+                    spread(chosen["TV"] / against["Wiener best"], len(of)),
+                    spread(chosen["TV, counts"] / against["RL best"], len(of)),
+                    spread(least / peer, len(of)),
+                ]
+            )
+        head = ["Tikhonov/Wiener", "Tikhonov best/Wiener", "TV/Wiener", "TV counts/RL", "best of ours/best peer"]
+        table(["object", *head], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--keep", type=Path, help="a file of measured cases: read, and added to")
+    asked = parser.parse_args()
+    cases = list(product(asked.kinds, SIGMAS, COUNTS, asked.seeds, [asked.size]))
+    cases.sort(key=lambda case: case[3])  # a whole table first, then the next seed
+    done = run(cases, asked.jobs, asked.keep)
+    print(f"# Deconvolution: quality, {asked.size}², {len(asked.seeds)} seed(s), {len(done)} images\n")
+    print("## RMSE in percent of the object's peak\n")
+    print_errors(done)
+    print("## Summary\n")
+    print_summary(done)
+
+
+if __name__ == "__main__":
+    main()
