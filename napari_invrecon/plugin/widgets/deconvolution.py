@@ -20,6 +20,7 @@ from napari_invrecon.plugin.widgets.lambda_panel import LambdaPanel
 from napari_invrecon.plugin.widgets.psf_row import PsfRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
 from napari_invrecon.plugin.widgets.scroll import FormScroll
+from napari_invrecon.plugin.widgets.verdict_row import VerdictRow
 from napari_invrecon.recon.deconvolution import DeconvolutionSettings, curve_steps, deconvolution
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class DeconvolutionDock(QWidget):
         self.lam = LambdaControl(self)
         self.run_row = RunRow(self, task="Deconvolve")
         self.run_button = self.run_row.run_button
+        self.verdict = VerdictRow(napari_viewer, self)
 
         self.lambda_panel = LambdaPanel(napari_viewer, self._curve, self)
         self.preview_box = QCheckBox("Preview", self)
@@ -74,6 +76,7 @@ class DeconvolutionDock(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(FormScroll(form, self))
         layout.addWidget(self.run_row)
+        layout.addWidget(self.verdict)
         layout.addStretch(1)
 
         self.preview_box.toggled.connect(self._look)
@@ -117,6 +120,7 @@ class DeconvolutionDock(QWidget):
             self.lambda_panel.show_curve(result.record["curve"])
             self.lambda_panel.show_lam(result.lam)
             self._layer = add_result(self.viewer, result, source, f"deconvolved λ={result.lam:.3g}")
+            self.verdict.show_result(self._layer, image, psf, source)
 
         self.run_row.start(lambda: deconvolution(image, psf, None, settings), keep)
 

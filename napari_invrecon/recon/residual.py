@@ -1,0 +1,83 @@
+"""(h ⋆ x̂ + b − y)/σ: what a deconvolution leaves unexplained, in units of the noise, and what that says about λ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_invrecon.recon.boundary import mirror
+from napari_invrecon.recon.deblurring import Blur, BoundaryName, predict
+from napari_invrecon.recon.solvers import Iterate, Steps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_invrecon.recon.operators import Array
+    from napari_invrecon.recon.probe import PointSpread
+
+FITS_NOISE, TOO_SMOOTH = 0.95, 1.05
+"""‖Hx̂ − y‖/(σ√N) below and above which a fit is called under- and over-regularised."""
+
+
+def verdict(residual_over_noise: float | None) -> str:
+    """What ‖Hx̂ − y‖/(σ√N) says, in a sentence; None or NaN: that it is unknown.
+
+    White noise alone moves it by 1/√(2N), far less than 5 %; but σ is often an estimate, and a good fit takes up some
+    of the noise, √(1 − d/N) with d degrees of freedom. So 0.95 to 1.05 counts as right.
+    """
+    if residual_over_noise is None or np.isnan(residual_over_noise):
+        return "residual/noise unknown: type the noise σ under Advanced."
+    start = f"residual/noise {residual_over_noise:.3g}: "
+    if residual_over_noise < FITS_NOISE:
+        return start + "under-regularised, some of the noise is fitted. A larger λ is smoother."
+    if residual_over_noise > TOO_SMOOTH:
+        return start + "over-regularised, or the PSF or σ is off: more is missed than noise. Try a smaller λ."
+    return start + "well regularised, fits to the noise."
+
+
+def residual_steps(image: Any, x: Any, psf: PointSpread, record: dict[str, Any]) -> Steps[NDArray[np.float32]]:
+    """(h ⋆ x̂ + b − y)/σ, in the image's shape, as a generator of `Iterate`.
+
+    Parameters
+    ----------
+    image
+        y, (…, y, x).
+    x
+        x̂, the result, in the image's units and shape.
+    psf
+        The model with which it was made.
+    record
+        The result's. Its ``noise_sigma`` is σ; for counts the variance is gain · (h ⋆ x̂ + b), of at least one count.
+
+    Raises
+    ------
+    ValueError
+        The noise level is unknown, or the result was converted to a Z-equivalent.
+
+    Notes
+    -----
+    Beyond the image x̂ is taken as mirrored (or periodic, where it was solved so): where the solution was free there,
+    the residual within a PSF's radius of the edge is only approximate.
+    """
+    settings, sigma = record["settings"], record["noise_sigma"]
+    counts = settings["noise"] == "poisson"
+    if sigma is None and not counts:
+        raise ValueError("the residual has no scale, as the noise level is unknown: type the noise σ, and run again")
+    if settings["z_exponent"] is not None:
+        raise ValueError("the result is a Z-equivalent, whose blur is not the image: run without the Z exponent")
+    kernel = psf.kernel(settings["pixel_size_nm"], min(2, image.ndim))
+    boundary: BoundaryName = "periodic" if record["boundary"] == "periodic" else "reflect"
+    blur = Blur(kernel=kernel, regulariser="l2", boundary=boundary)
+    offset, gain, background = record["detector"]["offset"], record["detector"]["gain"], settings["background"]
+    leading = tuple(image.shape[: image.ndim - kernel.ndim])
+    out = np.empty(image.shape, np.float32)
+    frames = list(np.ndindex(*leading))
+    for count, where in enumerate(frames):
+        yield Iterate(count, len(frames), stage=f"residual of frame {count + 1} of {len(frames)}")
+        y: Array = np.asarray(image[where]).astype(np.float32) - np.float32(offset)
+        blurred = predict(blur, mirror(np.asarray(x[where], np.float32), blur.frame(y.shape)), y.shape)
+        expected = blurred + np.float32(background)
+        spread = np.sqrt(gain * np.maximum(expected, gain)) if counts else sigma
+        out[where] = (expected - y) / spread
+    return out

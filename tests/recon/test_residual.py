@@ -1,0 +1,48 @@
+"""The residual in units of the noise, and its verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from phantoms import image
+
+import napari_invrecon as ir
+from napari_invrecon.recon.probe import GaussianPSF
+from napari_invrecon.recon.residual import residual_steps, verdict
+from napari_invrecon.recon.solvers import finish
+
+
+@pytest.mark.parametrize(
+    ("ratio", "word"), [(0.9, "under-"), (0.951, "well"), (1.049, "well"), (1.1, "over-"), (float("nan"), "unknown")]
+)
+def test_the_verdict_says_on_which_side_of_the_noise_the_residual_is(ratio, word):
+    assert word in verdict(ratio)
+    assert verdict(None) == verdict(float("nan"))
+
+
+def test_the_residual_is_that_of_the_record_and_white():
+    counts = image("particles", 1.5, 200, size=128)[1]
+    psf = GaussianPSF(1.5)
+    result = ir.deconvolve(counts, psf, regulariser="tikhonov")
+    residual = finish(residual_steps(counts, result.data, psf, result.record))
+    assert residual.dtype == np.float32
+    assert np.sqrt(np.mean(residual**2)) == pytest.approx(result.record["residual_over_noise"], rel=0.05)
+    assert abs(residual.mean()) < 0.02
+
+
+def test_counts_are_weighed_by_their_own_variance():
+    truth, counts = image("particles", 1.5, 200, size=128)
+    psf = GaussianPSF(1.5)
+    record = ir.deconvolve(counts, psf, regulariser="tv", noise="poisson", lam=0.01, n_iter=2).record
+    stack = np.stack([counts, counts])
+    residual = finish(residual_steps(stack, np.stack([truth, truth]), psf, record))
+    inner = residual[:, 10:-10, 10:-10]
+    assert inner.std() == pytest.approx(1, abs=0.05)
+    np.testing.assert_array_equal(residual[0], residual[1])
+
+
+def test_without_a_noise_level_it_is_refused():
+    counts = np.ones((32, 32), np.float32)
+    result = ir.deconvolve(counts, GaussianPSF(1.5), regulariser="tikhonov")
+    with pytest.raises(ValueError, match="type the noise σ"):
+        finish(residual_steps(counts, result.data, GaussianPSF(1.5), result.record))
