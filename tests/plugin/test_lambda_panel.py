@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication
 
 import napari_invrecon as ir
 from napari_invrecon.plugin.plots import labels, scores, theme_colours
+from napari_invrecon.recon.probe import AiryPSF, LorentzianPSF, StemProbe
 
 pytestmark = pytest.mark.gui
 
@@ -233,3 +234,43 @@ def test_the_residual_is_a_layer_of_its_own_in_units_of_the_noise(dock, viewer, 
     np.testing.assert_allclose(residual.translate, layer.translate)
     viewer.layers.remove(layer)
     assert not dock.verdict.isVisible()
+
+
+def test_a_probe_from_microscope_parameters_filled_in_from_the_file(viewer, dock):
+    probe = viewer.add_image(
+        np.zeros((64, 64)),
+        name="calibrated",
+        units=("nm", "nm"),
+        metadata={"acquisition": {"voltage_kv": 80, "convergence_mrad": 25}},
+    )
+    dock.image.value = probe
+    dock.psf.unit.setCurrentText("STEM probe")
+    dock.psf.optics["defocus_nm"].setValue(5)
+    assert dock.psf.value == StemProbe(80, 25, defocus_nm=5)
+    assert not dock.psf.width.isVisible()
+    assert dock.minimumSizeHint().width() <= 320
+    dock.psf.unit.setCurrentText("Airy disc")
+    assert dock.psf.value == AiryPSF(80, 25)
+    assert not dock.psf.optics["c3_mm"].isVisible()
+    dock.psf.unit.setCurrentText("Lorentzian FWHM (nm)")
+    assert dock.psf.value == LorentzianPSF(SIGMA, "nm")
+
+
+def test_a_point_in_a_layer_is_a_psf(viewer, dock, qtbot):
+    expected = run(dock, qtbot)
+    point = viewer.add_image(ir.gaussian_psf(SIGMA), name="point", scale=(0.5, 0.5), units=("nm", "nm"))
+    empty = viewer.add_image(np.zeros((9, 9)), name="empty", scale=(0.5, 0.5), units=("nm", "nm"))
+    dock.image.value = viewer.layers["image"]
+    dock.psf.unit.setCurrentText("measured: layer")
+    dock.psf.layer.setCurrentText("point")
+    dock.lam.value = expected.metadata["invrecon"]["lam"]
+    layer = run(dock, qtbot)
+    assert layer.metadata["invrecon"]["sources"][1]["model"] == "measured"
+    assert np.abs(layer.data - expected.data).max() < 0.02 * np.ptp(expected.data)
+    dock.psf.layer.setCurrentText("empty")
+    assert "zero everywhere" in dock.run_button.toolTip()
+    viewer.layers.remove(empty)
+    dock.psf.layer.setCurrentText("point")
+    assert dock.run_button.isEnabled()
+    viewer.layers.remove(point)
+    assert dock.psf.layer.findText("point") == -1

@@ -87,6 +87,7 @@ class DeconvolutionDock(QWidget):
             changed.connect(self._look)
         for moved in (self.viewer.scene.camera.events, self.viewer.dims.events.point):
             moved.connect(self._look)
+        self.image.changed.connect(self._fill_in)
         self.image.changed.connect(self._explain)
         self.psf.changed.connect(self._explain)
         self.run_button.clicked.connect(self.run)
@@ -98,6 +99,7 @@ class DeconvolutionDock(QWidget):
         active = self.viewer.layers.selection.active
         if active in self.image.choices:
             self.image.value = active
+        self._fill_in()
 
     @property
     def sigma(self):
@@ -107,7 +109,7 @@ class DeconvolutionDock(QWidget):
     def run(self) -> None:
         """Start with what the dock shows."""
         layer = self.image.value
-        if layer is None:
+        if layer is None or self._why_not():
             return
         source = describe_layer(layer)
         settings = self._settings(layer, self.lam.value)
@@ -127,6 +129,7 @@ class DeconvolutionDock(QWidget):
     def reset_choices(self, event: object = None) -> None:
         """Offer the layers that there are now; napari calls this when they change."""
         self.image.reset_choices()
+        self.psf.offer(self.image.choices)
         self._explain()
 
     def _images(self, _: object = None) -> list[Image]:
@@ -138,13 +141,25 @@ class DeconvolutionDock(QWidget):
 
     def _explain(self, _: object = None) -> None:
         """Disable Run, with the reason, where it could not work."""
+        self.run_row.block(self._why_not())
+
+    def _why_not(self) -> str:
+        """Why Run could not work; empty where it could."""
         layer = self.image.value
         if layer is None:
-            self.run_row.block("Open an image first: drop a file on the viewer, or File → Open Sample")
-        elif self.psf.needs_nm and pixel_size_nm(layer) is None:
-            self.run_row.block(f"'{layer.name}' has no pixel size in nm: give the width in pixels")
-        else:
-            self.run_row.block("")
+            return "Open an image first: drop a file on the viewer, or File → Open Sample"
+        if self.psf.needs_nm and pixel_size_nm(layer) is None:
+            return f"'{layer.name}' has no pixel size in nm: give the width in pixels"
+        try:
+            _ = self.psf.value
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def _fill_in(self, _: object = None) -> None:
+        """Microscope parameters from the image's file."""
+        if self.image.value is not None:
+            self.psf.fill_in(self.image.value.metadata.get("acquisition", {}))
 
     def _settings(self, layer: Image, lam: float | None) -> DeconvolutionSettings:
         return DeconvolutionSettings(**self.settings.values(), lam=lam, pixel_size_nm=pixel_size_nm(layer))
@@ -152,7 +167,7 @@ class DeconvolutionDock(QWidget):
     def _curve(self) -> MakeSteps | None:
         """The computation of the λ curve of what the dock shows."""
         layer = self.image.value
-        if layer is None:
+        if layer is None or self._why_not():
             return None
         image, psf, settings = layer.data, self.psf.value, self._settings(layer, None)
         return lambda: curve_steps(image, psf, None, settings)
@@ -163,7 +178,7 @@ class DeconvolutionDock(QWidget):
         if not self.preview_box.isChecked():
             self.preview.stop()
             self.preview_box.setText("Preview")
-        elif layer is not None and self.run_button.isEnabled():
+        elif layer is not None and not self._why_not():
             self.preview.request(layer, self.psf.value, self._settings(layer, self.lam.value))
 
     def _show_looked(self, looked: Looked) -> None:

@@ -1,23 +1,49 @@
-"""The blur: how wide the point-spread function is, in pixels or nm."""
+"""The blur: a width, the optics of a microscope, or the image of a point."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QWidget
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
+
+from napari_invrecon.plugin.layers import pixel_size_nm
 from napari_invrecon.plugin.widgets.number_field import NumberField
-from napari_invrecon.recon.probe import GaussianPSF
+from napari_invrecon.recon.measured_psf import MeasuredPSF, measured_psf
+from napari_invrecon.recon.probe import AiryPSF, GaussianPSF, LorentzianPSF, PointSpread, StemProbe
 from napari_invrecon.recon.psf import FWHM_PER_SIGMA
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.layers import Image
+
 _TOOLTIP = (
-    "h in y = h ⋆ x + noise: a Gaussian of this width, the blur of the probe or of the optics. σ: standard deviation; "
-    "FWHM = 2.355 σ. Larger sharpens more and needs better data; too large rings."
+    "y = h ⋆ x + noise: h is the blur of the probe or of the optics. σ and FWHM: a Gaussian of this standard deviation, "
+    "or full width at half maximum (2.355 σ). Lorentzian: long tails, the image of a line has this FWHM. Airy: a "
+    "perfect lens. STEM probe: with aberrations. Measured: a layer that shows a point. Wider sharpens more and needs "
+    "better data; too wide rings."
 )
-_UNITS = {"σ (px)": ("sigma", "px"), "σ (nm)": ("sigma", "nm"), "FWHM (nm)": ("fwhm", "nm")}
+_LORENTZIAN, _AIRY, _STEM, _MEASURED = "Lorentzian FWHM (nm)", "Airy disc", "STEM probe", "measured: layer"
+_GAUSSIANS = {"σ (px)": ("sigma", "px"), "σ (nm)": ("sigma", "nm"), "FWHM (nm)": ("fwhm", "nm")}
+# name: label, value to start from, range, what it is
+_OPTICS: dict[str, tuple[str, float, float, float, str]] = {
+    "voltage_kv": ("Voltage (kV)", 200, 1, 3000, "Acceleration voltage, which gives the electron's wavelength λ."),
+    "convergence_mrad": ("Semi-angle (mrad)", 20, 0.01, 499, "Convergence semi-angle α; the probe is about λ/2α wide."),
+    "defocus_nm": ("Defocus (nm)", 0, -1e5, 1e5, "Underfocus is positive. Larger either way is a wider probe."),
+    "c3_mm": ("C3 (mm)", 0, -100, 100, "Spherical aberration; 0 where a corrector takes care of it."),
+    "source_fwhm_nm": ("Source FWHM (nm)", 0, 0, 100, "Full width at half maximum of the source's image."),
+}
+_LENS = ("voltage_kv", "convergence_mrad")
+_FIELDS = {_AIRY: _LENS, _STEM: tuple(_OPTICS)}
 
 
 class PsfRow(QWidget):
-    """A number and what it means."""
+    """A number and what it means; for a computed or a measured probe the rows that it needs.
+
+    `offer` gives it the layers that a measured one may come from, `fill_in` the microscope parameters of an image.
+    """
 
     changed = Signal()
 
@@ -25,27 +51,110 @@ class PsfRow(QWidget):
         super().__init__(parent)
         self.width = NumberField(self, minimum=1e-6, maximum=1e6)
         self.width.setValue(2.0)
+        self.layer = QComboBox(self)
+        self.layer.setToolTip("The layer that shows a point; its spot is centred, its background taken off.")
+        self.layer.setMinimumContentsLength(6)
+        self.layer.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.unit = QComboBox(self)
-        self.unit.addItems(list(_UNITS))
-        layout = QHBoxLayout(self)
+        self.unit.addItems([*_GAUSSIANS, _LORENTZIAN, _AIRY, _STEM, _MEASURED])
+        self.unit.setMinimumContentsLength(7)
+        self.unit.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.optics = {name: NumberField(self, minimum=row[2], maximum=row[3]) for name, row in _OPTICS.items()}
+        first = QHBoxLayout()
+        for each in (self.width, self.layer, self.unit):
+            first.addWidget(each, 1)
+        self._page = QFormLayout()
+        self._page.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for name, (label, start, _, _, tooltip) in _OPTICS.items():
+            field = self.optics[name]
+            field.setValue(start)
+            field.setToolTip(tooltip)
+            field.setAccessibleName(label)
+            self._page.addRow(label, field)
+            field.valueChanged.connect(self.changed)
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.width, 1)
-        layout.addWidget(self.unit)
+        layout.addLayout(first)
+        layout.addLayout(self._page)
         self.setFocusProxy(self.width)
         for each in (self, self.width, self.unit):
             each.setToolTip(_TOOLTIP)
+        self._layers: list[Image] = []
+        self._measured: tuple[Any, float | None, MeasuredPSF] | None = None
+        self._show_rows()
         self.width.valueChanged.connect(self.changed)
-        self.unit.currentIndexChanged.connect(self.changed)
+        self.layer.currentIndexChanged.connect(self.changed)
+        self.unit.currentIndexChanged.connect(self._choose)
 
     @property
-    def value(self) -> GaussianPSF:
-        """The point-spread model."""
+    def value(self) -> PointSpread:
+        """The point-spread model; ValueError, with the remedy, where a layer shows no point."""
+        kind = self.unit.currentText()
+        if kind in _FIELDS:
+            for field in self.optics.values():
+                field.interpretText()
+            values = {name: self.optics[name].value() for name in _FIELDS[kind]}
+            return AiryPSF(**values) if kind == _AIRY else StemProbe(**values)
+        if kind == _MEASURED:
+            return self._measure()
         self.width.interpretText()
-        kind, unit = _UNITS[self.unit.currentText()]
-        sigma = self.width.value() if kind == "sigma" else self.width.value() / FWHM_PER_SIGMA
+        if kind == _LORENTZIAN:
+            return LorentzianPSF(self.width.value(), "nm")
+        meaning, unit = _GAUSSIANS[kind]
+        sigma = self.width.value() if meaning == "sigma" else self.width.value() / FWHM_PER_SIGMA
         return GaussianPSF(sigma, unit)
 
     @property
     def needs_nm(self) -> bool:
         """Whether the image must have a pixel size."""
-        return _UNITS[self.unit.currentText()][1] == "nm"
+        return self.unit.currentText() not in ("σ (px)", _MEASURED)
+
+    def offer(self, layers: Sequence[Image]) -> None:
+        """The layers that may show a point; the chosen one stays while it is among them."""
+        chosen = self._layers[self.layer.currentIndex()] if self._layers else None
+        if [*layers] == self._layers and [each.name for each in layers] == self._names():
+            return
+        self._layers = list(layers)
+        self.layer.blockSignals(True)
+        self.layer.clear()
+        self.layer.addItems([each.name for each in layers])
+        if chosen in self._layers:
+            self.layer.setCurrentIndex(self._layers.index(chosen))
+        self.layer.blockSignals(False)
+        if self._measured is not None and all(self._measured[0] is not each.data for each in layers):
+            self._measured = None
+        if self.unit.currentText() == _MEASURED and chosen not in self._layers:
+            self.changed.emit()
+
+    def fill_in(self, acquisition: dict[str, Any]) -> None:
+        """Microscope parameters that an image's file gives; the others stay as they are."""
+        for name, field in self.optics.items():
+            value = acquisition.get(name)
+            if isinstance(value, (int, float)) and field.minimum() <= value <= field.maximum():
+                field.setValue(value)
+
+    def _names(self) -> list[str]:
+        return [self.layer.itemText(i) for i in range(self.layer.count())]
+
+    def _measure(self) -> MeasuredPSF:
+        if not self._layers:
+            raise ValueError("no layer shows the point-spread function: open the image of a point")
+        layer = self._layers[self.layer.currentIndex()]
+        pixel = pixel_size_nm(layer)
+        if self._measured is None or self._measured[0] is not layer.data or self._measured[1] != pixel:
+            if layer.data.shape[:-2] != (1,) * (layer.data.ndim - 2):
+                raise ValueError(f"'{layer.name}' has the shape {layer.data.shape}: expected one image of a point")
+            array = np.asarray(layer.data).reshape(layer.data.shape[-2:])
+            self._measured = (layer.data, pixel, measured_psf(array, pixel_size_nm=pixel))
+        return self._measured[2]
+
+    def _choose(self, _: int) -> None:
+        self._show_rows()
+        self.changed.emit()
+
+    def _show_rows(self) -> None:
+        kind = self.unit.currentText()
+        self.width.setVisible(kind in (*_GAUSSIANS, _LORENTZIAN))
+        self.layer.setVisible(kind == _MEASURED)
+        for name, field in self.optics.items():
+            self._page.setRowVisible(field, name in _FIELDS.get(kind, ()))
