@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 _TOOLTIP = (
-    "y = h ⋆ x + noise: h is the blur of the probe or of the optics. σ and FWHM: a Gaussian of this standard deviation, "
+    "y = h ⋆ x + noise: h is the blur of the probe or the optics. σ and FWHM: a Gaussian of this standard deviation, "
     "or full width at half maximum (2.355 σ). Lorentzian: long tails, the image of a line has this FWHM. Airy: a "
     "perfect lens. STEM probe: with aberrations. Measured: a layer that shows a point. Wider sharpens more and needs "
     "better data; too wide rings."
