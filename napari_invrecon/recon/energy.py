@@ -41,7 +41,7 @@ EnergyRegulariserName = Literal["tikhonov", "l2"]
 EnergyRule = Literal["gcv", "balanced", "sure", "discrepancy", "l-curve"]
 
 _BYTES = 200  # per datum at work: double precision on a field of two to three windows, and its transform
-_SAMPLE = 4096  # pixels for what is estimated from the data
+_SAMPLE = 1 << 20  # data, of pixels on a regular grid, from which λ, noise and the iterations are estimated
 _END = 64  # the ends of the window are lines through this fraction of it
 _SEEN = 1e-6  # of the kernel: energies beyond the window that contribute less are left as they are
 
@@ -175,6 +175,10 @@ def deconvolve_energy(spectrum: Any, kernel: Any, *, settings: EnergySettings) -
     what is left is zero at both ends and is continued as an odd function, so that value and slope stay continuous and
     no end rings. λ is one for all pixels, and does not depend on the data's units.
 
+    GCV takes the noise for white and the kernel for right: where the spectrum has structure finer than the kernel can
+    leave, or a detector has smeared its noise, λ comes out too small (a hundred times below the L-curve's corner, which
+    the record's curve shows). Take a narrower kernel, ``lam_rule="l-curve"``, or a λ of your own.
+
     richardson-lucy iterates x ← x · Kᵀ(y / Kx) / Kᵀ1 on a field larger than the window, on which what lies beyond is
     free. It stops when Σ(y − Kx)²/(gain · Kx) over all pixels falls to the number of data.
 
@@ -199,7 +203,7 @@ def energy_deconvolution(spectrum: Any, kernel: Any, settings: EnergySettings) -
     shape = tuple(spectrum.shape)
     response = energy_response(kernel, shape[0], settings.kernel_background)
     image = spectrum if spectrum.ndim > 1 else spectrum[:, None]
-    stride = int(np.ceil((np.prod(image.shape[1:]) / _SAMPLE) ** (1 / (image.ndim - 1))))
+    stride = int(np.ceil((np.prod(image.shape) / _SAMPLE) ** (1 / (image.ndim - 1))))
     sample = _rows(image[(slice(None), *(slice(None, None, stride) for _ in image.shape[1:]))])
     pieces = _pieces(image.shape, settings.memory_gb)
     out = blocks.allocate(tuple(image.shape), 4 * int(np.prod(shape)) <= settings.memory_gb * 0.25e9, 1024)
