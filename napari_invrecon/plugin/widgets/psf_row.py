@@ -127,11 +127,15 @@ class PsfRow(QWidget):
             self.changed.emit()
 
     def fill_in(self, acquisition: dict[str, Any]) -> None:
-        """Microscope parameters that an image's file gives; the others stay as they are."""
+        """Microscope parameters, and a Gaussian ``psf``, that an image's file gives; the others stay as they are."""
         for name, field in self.optics.items():
             value = acquisition.get(name)
             if isinstance(value, (int, float)) and field.minimum() <= value <= field.maximum():
                 field.setValue(value)
+        known = acquisition.get("psf", {})
+        if known.get("model") == "gaussian":
+            self.unit.setCurrentText(f"σ ({known['unit']})")
+            self.width.setValue(known["sigma"])
 
     def _names(self) -> list[str]:
         return [self.layer.itemText(i) for i in range(self.layer.count())]
