@@ -10,18 +10,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from napari_invrecon.recon.deconvolution import DeconvolutionSettings, deconvolve, lambda_curve
+from napari_invrecon.recon.energy import EnergySettings, deconvolve_energy
 from napari_invrecon.recon.lambda_choice import LambdaCurve
+from napari_invrecon.recon.naive import NaiveInverse, naive
 from napari_invrecon.recon.probe import psf_from_description
 from napari_invrecon.recon.psf import gaussian_psf
 from napari_invrecon.recon.record import Reconstruction, array_hash
 
 __all__ = [
     "DeconvolutionSettings",
+    "EnergySettings",
     "LambdaCurve",
+    "NaiveInverse",
     "Reconstruction",
     "deconvolve",
+    "deconvolve_energy",
     "gaussian_psf",
     "lambda_curve",
+    "naive",
     "replay",
 ]
 
@@ -51,8 +57,9 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
     UserWarning
         A source is not the one that was recorded.
     """
-    if record.get("method") != "deconvolve":
-        raise ValueError(f"the record's method is {record.get('method')!r}: expected 'deconvolve'")
+    if record.get("method") not in ("deconvolve", "deconvolve_energy"):
+        expected = "expected 'deconvolve' or 'deconvolve_energy'"
+        raise ValueError(f"the record's method is {record.get('method')!r}: {expected}")
     described = record["sources"]
     given = list(sources) + [None] * (len(described) - len(sources))
     if given[0] is None:
@@ -60,6 +67,9 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
     for entry, array in zip(described, given, strict=True):
         if array is not None and "sha256" in entry and array_hash(array) != entry["sha256"]:
             warnings.warn(f"the {entry['role']} is not the one that was recorded: its hash differs", stacklevel=2)
+    if record["method"] == "deconvolve_energy":
+        lam = None if record["settings"]["method"] == "richardson-lucy" else record["lam"]
+        return deconvolve_energy(*given, **(record["settings"] | {"lam": lam}))
     psf = psf_from_description(described[1]) if given[1] is None else given[1]
     settings = record["settings"] | {"lam": record["lam"]}
     return deconvolve(given[0], psf, *given[2:], **settings)

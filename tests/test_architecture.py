@@ -26,7 +26,7 @@ PARTS = {
 RECON_LAYERS = (
     {"settings", "record"},
     {"operators", "projector", "boundary", "gradients"},
-    {"fidelities", "regularisers", "noise", "detector", "psf", "measured_psf", "probe", "zero_loss"},
+    {"fidelities", "regularisers", "denoisers", "noise", "detector", "psf", "measured_psf", "probe", "zero_loss"},
     {"solvers", "lambda_choice"},
     {"blocks", "deblurring"},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,7 @@ from scipy.ndimage import distance_transform_edt
 
 from napari_invrecon.recon import regularisers
 from napari_invrecon.recon.boundary import Frame, mirror, mirror_frame, open_frame, periodic_frame
+from napari_invrecon.recon.denoisers import frozen_nlm, noise_left
 from napari_invrecon.recon.fidelities import least_squares, poisson
 from napari_invrecon.recon.lambda_choice import Fit
 from napari_invrecon.recon.operators import Array, forward_fft, gradient_power, inverse_fft, transfer_function
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_invrecon.recon.regularisers import Regulariser
 
-RegulariserName = Literal["l2", "tikhonov", "tv", "l1"]
+RegulariserName = Literal["l2", "tikhonov", "tv", "l1", "denoiser"]
 BoundaryName = Literal["masked", "reflect", "periodic"]
 NoiseName = Literal["gaussian", "poisson"]
 
@@ -33,7 +35,8 @@ _START_LAM = 1e-3  # at least, for the smooth image from which the iterations st
 class Blur:
     """argmin D(h ⋆ x, y) + λR(x) for data in scaled units: everything but the data and λ.
 
-    ``background`` is added to h ⋆ x under Poisson noise; ``n_iter`` and ``tolerance`` stop the iterations.
+    ``background`` is added to h ⋆ x under Poisson noise; ``n_iter`` and ``tolerance`` stop the iterations. The denoiser
+    is made from a Tikhonov solution with ``guide_lam``, of data with noise ``sigma``.
     """
 
     kernel: Array
@@ -44,17 +47,22 @@ class Blur:
     background: float = 0.0
     n_iter: int = 200
     tolerance: float = 1e-3
+    guide_lam: float = 0.0
+    sigma: float = 0.0
 
     @property
-    def prior(self) -> Regulariser:
-        """R."""
-        made: Regulariser = getattr(regularisers, self.regulariser)()
-        return made
+    def power(self) -> Callable[[tuple[int, ...]], Array] | None:
+        """|L|² of a quadratic R, on the ``rfftn`` grid of a shape; None for any other."""
+        quadratic = {"l2": regularisers.l2, "tikhonov": regularisers.tikhonov}.get(self.regulariser)
+        return quadratic().power if quadratic else None
 
     def has_closed_form(self, weighted: bool) -> bool:
         """Whether one division in Fourier space solves it."""
-        quadratic = self.prior.power is not None and self.noise == "gaussian"
-        return quadratic and not (self.nonnegative or weighted or self.boundary == "masked")
+        return (
+            self.power is not None
+            and self.noise == "gaussian"
+            and not (self.nonnegative or weighted or self.boundary == "masked")
+        )
 
     def frame(self, shape: tuple[int, ...], missing: tuple[tuple[int, int], ...] | None = None) -> Frame:
         """The periodic field for data of this shape; ``missing``: the halo (before, after) that lies off the image."""
@@ -73,6 +81,7 @@ def deblur(
     *,
     missing: tuple[tuple[int, int], ...] | None = None,
     start: Array | None = None,
+    prior: Regulariser | None = None,
     threads: int = 1,
 ) -> Steps[Array]:
     """x̂ on the whole periodic field, as a generator of `Iterate` whose ``x`` is that field.
@@ -87,15 +96,16 @@ def deblur(
         For each axis, how much of the halo lies off the image (before, after); None: a margin from the PSF.
     start
         A field to start from, such as the solution for another λ.
+    prior
+        R, as `make_prior` gives it; made from the data if not given.
     threads
         For the kernels of a step.
     """
     frame = blur.frame(y.shape, missing)
     otf = transfer_function(blur.kernel, frame.shape)
     if blur.has_closed_form(weights is not None):
-        power = blur.prior.power
-        assert power is not None
-        x: Array = spectral(mirror(y, frame), otf, power(frame.shape), lam)
+        assert blur.power is not None
+        x: Array = spectral(mirror(y, frame), otf, blur.power(frame.shape), lam)
         yield Iterate(1, 1, x)
         return x
     if weights is not None:
@@ -107,7 +117,7 @@ def deblur(
     x = yield from admm(
         mirror(y, frame) if plain else Window(fidelity, frame.view),
         otf,
-        blur.prior,
+        prior or make_prior(blur, y, missing, threads),
         lam,
         start,
         nonnegative=blur.nonnegative,
@@ -116,6 +126,20 @@ def deblur(
         threads=threads,
     )
     return x
+
+
+def make_prior(
+    blur: Blur, y: Array, missing: tuple[tuple[int, int], ...] | None = None, threads: int = 1
+) -> Regulariser:
+    """R; the denoiser's weights are those of a Tikhonov solution of the data, on the same field."""
+    if blur.regulariser != "denoiser":
+        made: Regulariser = getattr(regularisers, blur.regulariser)()
+        return made
+    frame = blur.frame(y.shape, missing)
+    otf = transfer_function(blur.kernel, frame.shape)
+    gain = np.square(otf.real) + np.square(otf.imag) + np.float32(blur.guide_lam) * gradient_power(frame.shape)
+    left = noise_left(otf.conj() / gain, frame.shape, blur.sigma)
+    return frozen_nlm(_smooth_start(blur, y, blur.guide_lam, frame), left, threads=threads)
 
 
 def _smooth_start(blur: Blur, y: Array, lam: float, frame: Frame) -> Array:
@@ -136,11 +160,11 @@ def predict(blur: Blur, x: Array, shape: tuple[int, ...], missing: tuple[tuple[i
     return frame.crop(blurred)
 
 
-def fit(blur: Blur, y: Array, weights: Array, lam: float, state: Array | None) -> Fit:
+def fit(blur: Blur, prior: Regulariser, y: Array, weights: Array, lam: float, state: Array | None) -> Fit:
     """One solution with its prediction, for `lambda_choice.solved_curve`."""
     gaps = None if (weights > 0).all() else weights
-    x = finish(deblur(blur, y, lam, gaps, start=state, threads=1))
-    return Fit(x, predict(blur, x, y.shape) + np.float32(blur.background), blur.prior.value(x))
+    x = finish(deblur(blur, y, lam, gaps, start=state, prior=prior))
+    return Fit(x, predict(blur, x, y.shape) + np.float32(blur.background), prior.value(x))
 
 
 def count_iterations(blur: Blur, y: Array, weights: Array | None, lam: float) -> int:
@@ -178,7 +202,7 @@ def halo(blur: Blur, lam: float, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (0,) * len(shape)
     ndim = blur.kernel.ndim
     iterative = not blur.has_closed_form(False)
-    power = gradient_power if blur.regulariser in ("tv", "tikhonov") else regularisers.l2().power
+    power = regularisers.l2().power if blur.regulariser in ("l1", "l2") else gradient_power
     assert power is not None
     size = int(2 ** np.ceil(np.log2(max(64, 4 * max(blur.kernel.shape)))))
     while True:

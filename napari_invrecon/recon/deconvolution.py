@@ -23,8 +23,10 @@ from napari_invrecon.recon.deblurring import (
     RegulariserName,
     count_iterations,
     deblur,
+    fill_gaps,
     fit,
     halo,
+    make_prior,
     with_iterations,
 )
 from napari_invrecon.recon.detector import looks_like_counts, poisson_gain_offset
@@ -54,7 +56,8 @@ class DeconvolutionSettings:
         {
             "label": "Regulariser",
             "help": "What is believed of the object. tv: Σ|∇x|, flat regions with sharp edges. tikhonov: ‖∇x‖², it "
-            "varies slowly; fastest. l2: ‖x‖², its values are small. l1: Σ|x|, points on nothing.",
+            "varies slowly; fastest. l2: ‖x‖², its values are small. l1: Σ|x|, points on nothing. denoiser: what looks alike "
+            "is alike (non-local means), for lattices and repeated features.",
         },
     ] = "tv"
     lam: Annotated[
@@ -451,7 +454,15 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings)
         n_iter=settings.n_iter,
         tolerance=settings.tolerance,
     )
-    return Scene(image, checked, tiles, blur, scale, offset, gain, detector, sigma, settings.z_exponent)
+    scene = Scene(image, checked, tiles, blur, scale, offset, gain, detector, sigma, settings.z_exponent)
+    if settings.regulariser != "denoiser":
+        return scene
+    smooth = dataclasses.replace(blur, regulariser="tikhonov", boundary="reflect", noise="gaussian", nonnegative=False)
+    curve = lambda_choice.quadratic_curve(_spectrum(dataclasses.replace(scene, blur=smooth)), None, sigma)
+    guided = dataclasses.replace(
+        blur, guide_lam=curve.choices["gcv"] or 1.0, sigma=max(sigma or 0.0, 1e-6 * scale) / scale
+    )
+    return dataclasses.replace(scene, blur=guided)
 
 
 def data_scale(tiles: list[NDArray[Any]]) -> float:
@@ -556,8 +567,9 @@ def _curve(
     counted = np.ones_like(y) if weights is None else weights
     spread = _spread(scene, y, counted, settings)
     blur = scene.blur
+    prior = make_prior(blur, fill_gaps(y, counted))
     found = yield from lambda_choice.solved_curve(
-        lambda y, w, lam, state: fit(blur, y, w, lam, state),
+        lambda y, w, lam, state: fit(blur, prior, y, w, lam, state),
         y,
         spread,
         counted,
@@ -587,10 +599,11 @@ def _spectrum(scene: Scene) -> Spectrum:
     """|Y|² of the tiles, in data units."""
     found: Spectrum | None = None
     blur = scene.blur
-    power = blur.prior.power
-    assert power is not None
+    assert blur.power is not None
     for tile in scene.tiles:
         y = tile.reshape(tile.shape[-blur.kernel.ndim :]).astype(np.float32)
+        if scene.blur.regulariser == "denoiser":
+            y = fill_gaps(y, np.isfinite(y).astype(np.float32))
         if not np.isfinite(y).all():
             raise ValueError(
                 f"the image holds {int((~np.isfinite(y)).sum())} NaN or infinite values, which the closed form cannot "
@@ -600,7 +613,7 @@ def _spectrum(scene: Scene) -> Spectrum:
         part = lambda_choice.spectrum(
             forward_fft(mirror(y, frame), y.ndim),
             transfer_function(blur.kernel, frame.shape),
-            power(frame.shape),
+            blur.power(frame.shape),
             frame.shape,
             y.size,
         )

@@ -24,6 +24,9 @@ class Regulariser:
         R(x), of the image itself.
     prox
         (v, step) → argmin_u step · r(u) + ½‖u − v‖², for v = Kx.
+    degree
+        R(sx) = s^degree R(x) for s > 0: 1 for norms, 2 for quadratic functions, 0 where no R is known. With it
+        r(u) = ⟨u, v − u⟩ / (degree · step) for u = prox(v, step), at no cost.
     power
         For a quadratic R = ‖Lx‖², |L|² on the ``rfftn`` grid of a shape: then there is a closed form. Else None.
     fused
@@ -33,6 +36,7 @@ class Regulariser:
     on: Literal["x", "gradient"]
     value: Callable[[Array], float]
     prox: Callable[[Array, float], Array]
+    degree: int = 2
     power: Callable[[tuple[int, ...]], Array] | None = None
     fused: Callable[[Array, Array, Array, float, float, tuple[int, ...], int], float] | None = None
 
@@ -47,7 +51,7 @@ def l2() -> Regulariser:
         "x",
         lambda x: _sum(np.square(x)),
         lambda v, step: v / np.float32(1 + 2 * step),
-        lambda shape: np.ones((*shape[:-1], shape[-1] // 2 + 1), np.float32),
+        power=lambda shape: np.ones((*shape[:-1], shape[-1] // 2 + 1), np.float32),
     )
 
 
@@ -57,7 +61,7 @@ def tikhonov() -> Regulariser:
         "gradient",
         lambda x: _sum(np.square(gradient(x))),
         lambda v, step: v / np.float32(1 + 2 * step),
-        gradient_power,
+        power=gradient_power,
     )
 
 
@@ -72,7 +76,7 @@ def tv() -> Regulariser:
         shrunk: Array = v * (1 - np.minimum(1, np.float32(step) / np.maximum(length, np.float32(1e-30))))
         return shrunk
 
-    return Regulariser("gradient", total_variation, prox, fused=shrink_gradient_step)
+    return Regulariser("gradient", total_variation, prox, degree=1, fused=shrink_gradient_step)
 
 
 def l1() -> Regulariser:
@@ -82,4 +86,4 @@ def l1() -> Regulariser:
         shrunk: Array = v - np.clip(v, np.float32(-step), np.float32(step))
         return shrunk
 
-    return Regulariser("x", lambda x: _sum(np.abs(x)), prox)
+    return Regulariser("x", lambda x: _sum(np.abs(x)), prox, degree=1)

@@ -136,7 +136,8 @@ def admm(
     Yields
     ------
     Iterate
-        ``x`` is new; ``objective`` and ``residual``, D(Hx), are those of the x before, whose terms the step computes.
+        ``x`` is new; ``objective`` and ``residual``, D(Hx), are those of the x before and of the copy of its Kx, whose
+        terms the step computes.
 
     Source: Boyd et al. 2011, doi:10.1561/2200000016; over-relaxation: Eckstein & Bertsekas 1992,
     doi:10.1007/BF01581204; data through a window: Almeida & Figueiredo 2013, doi:10.1109/TIP.2013.2258354.
@@ -212,8 +213,9 @@ def _prior_copy(
         nonlocal state, copy
         state = state + _RELAXATION * ((gradient(x) if on_gradient else x) - copy)
         copy = shrunk(state)
+        value = float(np.vdot(copy, state - copy)) / (regulariser.degree * step) if regulariser.degree else math.nan
         q = 2 * copy - state
-        return (gradient_adjoint(q) if on_gradient else q), regulariser.value(x)
+        return (gradient_adjoint(q) if on_gradient else q), value
 
     return pull
 

@@ -14,7 +14,7 @@ from napari_invrecon.recon import deconvolution as module
 from napari_invrecon.recon.solvers import finish
 
 PSF = ir.gaussian_psf(1.5)
-ALL = ("l2", "tikhonov", "tv", "l1")
+ALL = ("l2", "tikhonov", "tv", "l1", "denoiser")
 
 
 # The lecture's two experiments.
@@ -153,6 +153,12 @@ def test_tv_with_lambda_from_the_data_is_near_its_best(kind, seed):
     best = min(rmse(ir.deconvolve(y, psf, lam=lam).data, x) for lam in np.logspace(-2.5, -0.5, 9))
     assert chosen < 1.05 * best
     assert chosen < 0.8 * rmse(y, x)
+
+
+def test_denoiser_with_lambda_from_the_data_is_best_on_a_lattice():
+    x, y = image("lattice", 1.5, 200)
+    errors = {name: rmse(ir.deconvolve(y, PSF, regulariser=name).data, x) for name in ("tikhonov", "tv", "denoiser")}
+    assert errors["denoiser"] < 0.9 * min(errors["tikhonov"], errors["tv"])
 
 
 @pytest.mark.parametrize("kind", ["particles", "lattice"])

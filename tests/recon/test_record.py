@@ -48,3 +48,13 @@ def test_replay_with_weights():
 def test_replay_refuses_what_it_cannot_run(record, sources):
     with pytest.raises(ValueError, match=r"expected 'deconvolve'|image is missing"):
         ir.replay(record, sources)
+
+
+@pytest.mark.parametrize("method", ["fourier-ratio", "richardson-lucy"])
+def test_replay_along_the_energy(method):
+    rng = np.random.default_rng(0)
+    kernel = np.exp(-(np.arange(-20, 80) ** 2) / 18) * 1e4
+    spectrum = rng.poisson(np.convolve(np.where(np.arange(200) > 90, 200.0, 20.0), kernel / kernel.sum(), "same"))
+    first = ir.deconvolve_energy(spectrum, kernel, method=method)
+    again = ir.replay(first.record, [spectrum, kernel])
+    assert array_hash(again.data) == array_hash(first.data)
