@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox
 from napari import Viewer  # noqa: TC002 — napari reads this annotation at run time
 from napari.layers import Image
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QTimer, Signal, Slot
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QMainWindow, QVBoxLayout, QWidget
 
 from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.layers import pixel_size_nm
@@ -47,6 +47,8 @@ class DeconvolutionDock(QWidget):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
+        self._docked: QObject | None = None
+        self._window: QMainWindow | None = None
         self.viewer = napari_viewer
         self.preview = Preview(napari_viewer, self)
         self.image = ComboBox(choices=self._images, nullable=False)
@@ -94,6 +96,7 @@ class DeconvolutionDock(QWidget):
         self.lambda_panel.picked.connect(self._pick)
         self.lam.valueChanged.connect(self.lambda_panel.show_lam)
         self._layer: Image | None = None
+        self._calibrated: Image | None = None
         self.run_row.finished.connect(self._end)
         self.reset_choices()
         active = self.viewer.layers.selection.active
@@ -126,6 +129,26 @@ class DeconvolutionDock(QWidget):
 
         self.run_row.start(lambda: deconvolution(image, psf, None, settings), keep)
 
+    def changeEvent(self, event: QEvent) -> None:
+        """Napari's × leaves a closed dock without an owner.
+
+        Then the garbage collector would delete it in whichever thread it happens to work, and on PySide6 the process
+        ends. So the window that the dock was in keeps it, hidden.
+        """
+        super().changeEvent(event)
+        if event.type() != QEvent.Type.ParentChange:
+            return
+        owner = self.parent()
+        if owner is not None:
+            self._docked = owner
+            return
+        owner, self._docked = self._docked, None
+        while owner is not None and not isinstance(owner, QMainWindow):
+            owner = owner.parent()
+        if owner is not None:
+            self._window = owner
+            QTimer.singleShot(0, self._retire)
+
     def reset_choices(self, event: object = None) -> None:
         """Offer the layers that there are now; napari calls this when they change."""
         self.image.reset_choices()
@@ -157,9 +180,15 @@ class DeconvolutionDock(QWidget):
         return ""
 
     def _fill_in(self, _: object = None) -> None:
-        """Microscope parameters from the image's file."""
-        if self.image.value is not None:
-            self.psf.fill_in(self.image.value.metadata.get("acquisition", {}))
+        """Microscope parameters from the image's file; later, a calibration that the user gives it."""
+        if self._calibrated is not None:
+            self._calibrated.events.scale.disconnect(self._explain)
+            self._calibrated.events.units.disconnect(self._explain)
+        layer = self._calibrated = self.image.value
+        if layer is not None:
+            layer.events.scale.connect(self._explain)
+            layer.events.units.connect(self._explain)
+            self.psf.fill_in(layer.metadata.get("acquisition", {}))
 
     def _settings(self, layer: Image, lam: float | None) -> DeconvolutionSettings:
         return DeconvolutionSettings(**self.settings.values(), lam=lam, pixel_size_nm=pixel_size_nm(layer))
@@ -197,6 +226,14 @@ class DeconvolutionDock(QWidget):
 
     def _pick(self, lam: float) -> None:
         self.lam.value = lam
+
+    @Slot()
+    def _retire(self) -> None:
+        if self.parent() is None:
+            self.hide()
+            self.setParent(self._window)
+            self.preview_box.setChecked(False)
+            self.run_row.cancel_button.click()
 
     def _end(self, _: object) -> None:
         self.finished.emit(self._layer)
