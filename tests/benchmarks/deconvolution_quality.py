@@ -46,8 +46,11 @@ Case = tuple[str, float, int, int, int]  # kind, σ in px, counts, seed, size
 Errors = dict[str, dict[str, float]]  # method: whole, interior, setting
 
 
-def descend(score: Callable[[float], float], start: float, *, whole_numbers: bool = False) -> float:
-    """The setting of least score: steps by 4, 2, √2 and 2^¼ up and down from ``start`` for as long as it falls."""
+def descend(score: Callable[[float], float], start: float, *, first: float = 4.0, whole_numbers: bool = False) -> float:
+    """The setting of least score: steps by 4, 2, √2 and 2^¼ up and down from ``start`` for as long as it falls.
+
+    ``first`` is the longest step.
+    """
     seen: dict[float, float] = {}
 
     def at(setting: float) -> float:
@@ -56,7 +59,7 @@ def descend(score: Callable[[float], float], start: float, *, whole_numbers: boo
         return seen[setting]
 
     best = start
-    for ratio in (4, 2, 2**0.5, 2**0.25):
+    for ratio in (r for r in (4, 2, 2**0.5, 2**0.25) if r <= first):
         for factor in (ratio, 1 / ratio):
             while True:
                 tried = max(1, round(best * factor)) if whole_numbers else best * factor
@@ -91,7 +94,7 @@ def measure(case: Case) -> Errors:
         whole, interior = rmse(estimate, x) / peak, rmse(estimate[inside], x[inside]) / peak
         return {"whole": whole, "interior": interior, "setting": float(setting)}
 
-    def best(solve: Callable[[float], np.ndarray], start: float, **how: bool) -> dict[str, float]:
+    def best(solve: Callable[[float], np.ndarray], start: float, **how: Any) -> dict[str, float]:
         setting = descend(lambda s: rmse(solve(s), x), start, **how)
         return errors(solve(setting), setting)
 
@@ -118,11 +121,9 @@ def measure(case: Case) -> Errors:
             lam = choices[rule]
             if lam is not None:
                 found[f"{name} {rule}"] = errors(solve(lam), lam)
-        found[f"{name} best"] = best(solve, choices[DEFAULT[name]] or 0.01)
-        for rule in RULES:  # a rule may hit a better λ than the search did
-            chosen = found.get(f"{name} {rule}")
-            if chosen is not None and chosen["whole"] < found[f"{name} best"]["whole"]:
-                found[f"{name} best"] = chosen
+        nearest = min((found[key] for key in found if key.startswith(f"{name} ")), key=lambda e: e["whole"])
+        searched = best(solve, nearest["setting"], first=2**0.5)
+        found[f"{name} best"] = min(nearest, searched, key=lambda e: e["whole"])
     return found
 
 
