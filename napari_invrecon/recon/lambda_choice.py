@@ -298,9 +298,11 @@ def solved_curve(
     rows: list[tuple[float, float, float, float, float]] = []
     for count, lam in enumerate(np.sort(grid)[::-1], start=1):
         plain = fit(y, weights, float(lam), plain.state if plain else None)
-        nudged = fit(y + step * probe, weights, float(lam), nudged.state if nudged else plain.state)
-        moved = (nudged.predicted - plain.predicted).astype(np.float64)
-        freedom = float(np.sum((probe / step * moved)[counted]))
+        freedom = float("nan")
+        if len(grid) > 1:  # of a single λ only the residual is wanted
+            nudged = fit(y + step * probe, weights, float(lam), nudged.state if nudged else plain.state)
+            moved = (nudged.predicted - plain.predicted).astype(np.float64)
+            freedom = float(np.sum((probe / step * moved)[counted]))
         residual2 = float(np.sum(np.square((plain.predicted - y)[counted] * whiten)))
         missed = float("nan")
         if hold_out:
