@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +18,8 @@ from napari_invrecon.recon.operators import Array, forward_fft, gradient_power, 
 from napari_invrecon.recon.solvers import Iterate, Steps, Window, admm, finish, spectral
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_invrecon.recon.regularisers import Regulariser

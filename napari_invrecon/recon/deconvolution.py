@@ -56,8 +56,8 @@ class DeconvolutionSettings:
         {
             "label": "Regulariser",
             "help": "What is believed of the object. tv: Σ|∇x|, flat regions with sharp edges. tikhonov: ‖∇x‖², it "
-            "varies slowly; fastest. l2: ‖x‖², its values are small. l1: Σ|x|, points on nothing. denoiser: what looks alike "
-            "is alike (non-local means), for lattices and repeated features.",
+            "varies slowly; fastest. l2: ‖x‖², its values are small. l1: Σ|x|, points on nothing. denoiser: what looks "
+            "alike is alike (non-local means), for lattices and repeated features.",
         },
     ] = "tv"
     lam: Annotated[

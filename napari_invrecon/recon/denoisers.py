@@ -1,4 +1,4 @@
-"""R whose prox is a denoiser ("plug and play"): non-local means with frozen weights, and two heuristics of scikit-image.
+"""R whose prox is a denoiser ("plug and play"): non-local means with frozen weights, and two heuristics.
 
 Frozen non-local means is a linear map W v: each pixel becomes a mean over pixels whose neighbourhoods look alike on a
 guide image. Kept symmetric, with rows that sum to 1 and eigenvalues in (0, 1], it is the exact prox of a quadratic R:
@@ -12,18 +12,21 @@ integers: 2 bytes × (window² − 1)/2 a pixel of an image. Kernels see every f
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_invrecon.recon.operators import Array, fft_workers, inverse_fft
 from napari_invrecon.recon.regularisers import Regulariser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 _STRENGTH = 5.0  # of R; makes the denoiser itself the prox at a step of 1/(2·5), the one that solvers.admm takes
 _FLOOR = 0.01  # least eigenvalue of W, so that R is finite; far above the rounding of the stored weights
@@ -40,9 +43,9 @@ def frozen_nlm(guide: Array, sigma: float, *, window: int | None = None, threads
 
     w_ij = Λ(i − j) · (1 + d_ij²/8h²)⁻⁸ with d² the mean squared difference of the guide's 5-pixel neighbourhoods of i
     and j under binomial weights, h = 2.5 σ and Λ the tent that falls to zero beyond the search window. Both factors are
-    positive definite, hence w is; W = DwD is scaled to row sums of 1 (Sinkhorn–Knopp), the remainder goes to the diagonal.
+    positive definite, hence w is; W = DwD has row sums of 1 (Sinkhorn–Knopp), what is missing goes to the diagonal.
 
-    The prox at step 1/10 is W v itself; at any other it is W((1 − t)W + tI)⁻¹v, t = 10 · step, by Chebyshev's iteration.
+    The prox at step 1/10 is W v itself; at any other W((1 − t)W + tI)⁻¹v, t = 10 · step, by Chebyshev's iteration.
 
     Parameters
     ----------
@@ -98,8 +101,8 @@ def noise_left(gain: NDArray[Any], shape: tuple[int, ...], sigma: float) -> floa
 def adaptive_nlm(sigma: float) -> Regulariser:
     """Prox by scikit-image's non-local means, weights anew at each call: no R is known, convergence is not assured.
 
-    It removes noise of a standard deviation ``sigma`` at a step of 1/10, and sigma · √(10 step) at another. ``value`` is
-    NaN. The prox raises ValueError for lines.
+    It removes noise of a standard deviation ``sigma`` at a step of 1/10, and sigma · √(10 step) at another. ``value``
+    is NaN. The prox raises ValueError for lines.
 
     Sources: Buades, Coll & Morel 2005, doi:10.1137/040616024; plug and play: Venkatakrishnan et al. 2013,
     doi:10.1109/GlobalSIP.2013.6737048.
@@ -216,7 +219,9 @@ def _averaging(guide: Array, h: float, window: int, threads: int) -> Callable[[A
 
     def average(v: Array) -> Array:
         if v.shape != shape:
-            raise ValueError(f"the weights were frozen on a field of {shape}, the image has {v.shape}: freeze them anew")
+            raise ValueError(
+                f"the weights were frozen on a field of {shape}, the image has {v.shape}: freeze them anew"
+            )
         x = v.reshape(field)
         return (scale * weighted(scale * x) + rest * x).reshape(shape)
 
@@ -264,7 +269,15 @@ def _store(stored: Any, tent: Any, scale: Any, distance: Any) -> None:
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def _weigh(
-    padded: Any, patch_a: Any, patch_b: Any, patch_c: Any, offsets: Any, tent: Any, scale: Any, stored: Any, start: int,
+    padded: Any,
+    patch_a: Any,
+    patch_b: Any,
+    patch_c: Any,
+    offsets: Any,
+    tent: Any,
+    scale: Any,
+    stored: Any,
+    start: int,
     stop: int,
 ) -> None:
     """stored[row, k, c] ← the weight of pixel (row, c) with the one ``offsets[k]`` away, 0 beyond the field."""
@@ -296,7 +309,7 @@ def _weigh(
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def _sum_rows(stored: Any, offsets: Any, x: Any, total: Any, start: int, stop: int) -> None:
-    """total ← w x on some rows: each pixel from its own half of the window, and from the pixels that store the other."""
+    """total ← w x on some rows: from a pixel's own half of the window, and from the pixels that store the other."""
     na, nb, nc = x.shape
     for row in range(start, stop):
         a, b = row // nb, row % nb

@@ -3,8 +3,8 @@
 Along an axis an image is split by three filters on the pixels (i − s, i, i + s), s = 2ʲ at level j, periodic:
 (1, 2, 1)/4, (−1, 0, 1)·√2/4 and (−1, 2, −1)/4. Their squared responses cos⁴ + 2 cos² sin² + sin⁴ add up to 1, so with
 all axes split and the low band split again at each level WᵀW = I, for any size. Nothing is decimated: the bands have
-the size of the image, none depends on where an object lies, and no blocks appear. ``details`` are all bands but the last
-low one: 3^d − 1 a level for d axes.
+the size of the image, none depends on where an object lies, and no blocks appear. ``details`` are all bands but the
+last low one: 3^d − 1 a level for d axes.
 
 Kernels see every field with three axes (a, b, c): an image as (1, y, x), a line as (1, 1, x). They are serial over rows
 (a, b) and release the interpreter's lock; rows are shared out to threads.
@@ -14,11 +14,11 @@ Source: Ron & Shen 1997, doi:10.1006/jfan.1996.3079; Cai, Osher & Shen 2009, doi
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -26,9 +26,15 @@ import numpy as np
 from napari_invrecon.recon.operators import Array, fft_workers
 from napari_invrecon.recon.regularisers import Regulariser
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
 _FILTERS = np.array(
     [[0.25, 0.5, 0.25], [-np.sqrt(2) / 4, 0, np.sqrt(2) / 4], [-0.25, 0.5, -0.25]], np.float32
 )  # fmt: skip
+_REVERSED = np.ascontiguousarray(_FILTERS[:, ::-1])
 _NO_FILTER = np.array([[0, 1, 0]], np.float32)
 _PROX_STEPS, _PROX_PRECISION = 200, 1e-5
 
@@ -40,7 +46,7 @@ def wavelet_l1(levels: int = 2) -> Regulariser:
     variation, no direction is preferred), and the weights are those that make R the mean over all shifts of the norm of
     a decimated transform. The low band is not penalised. For one to three axes, any size.
 
-    The prox of an image is found by an accelerated projected gradient method on its dual, u = v − Wᵀp, |p| ≤ step · weight.
+    The prox of an image is found on its dual, u = v − Wᵀp with |p| ≤ step · weight, by accelerated projected gradients.
 
     Source of the dual: Beck & Teboulle 2009, doi:10.1109/TIP.2009.2028250.
     """
@@ -81,9 +87,15 @@ def details(x: Array, levels: int) -> Array:
     return np.stack(bands)
 
 
-def details_adjoint(q: Array, levels: int) -> Array:
-    """Wᵀq with a low band of zero; with ``low_band`` instead it gives x back from its details."""
-    return _merge_levels(q, np.zeros(q.shape[1:], q.dtype), levels)
+def details_adjoint(q: Array, levels: int, low: Array | None = None) -> Array:
+    """Wᵀq; with the ``low_band`` of an image beside its details it gives the image back."""
+    total = np.zeros(q.shape[1:], q.dtype) if low is None else low
+    for level, bands in reversed(list(enumerate(_by_level(q, levels)))):
+        parts = [total, *bands]
+        for axis in reversed(range(total.ndim)):
+            parts = [_merge(parts[i : i + 3], axis, 2**level) for i in range(0, len(parts), 3)]
+        total = parts[0]
+    return total
 
 
 def low_band(x: Array, levels: int) -> Array:
@@ -101,3 +113,242 @@ def details_power(shape: tuple[int, ...], levels: int) -> Array:
         response = np.prod([np.cos(2**level * np.pi * k / n) ** 4 for level in range(levels)], axis=0)
         low *= response.reshape([-1 if d == axis else 1 for d in range(len(shape))])
     return (1 - low).astype(np.float32)
+
+
+def counted(shape: tuple[int, ...], ends: tuple[int, ...], level: int) -> NDArray[np.bool_]:
+    """The pixels whose details of a level look only at pixels before ``ends``; (n + 1, …) counts all."""
+    mask = np.ones(shape, bool)
+    for axis, range_ in enumerate(_ranges(shape, ends, level)):
+        inside = np.zeros(shape[axis], bool)
+        inside[slice(*range_)] = True
+        mask &= inside.reshape([-1 if d == axis else 1 for d in range(len(shape))])
+    return mask
+
+
+def shrink_details_step(
+    x: Array, state: Array, pulled: Array, threshold: float, relaxation: float, ends: tuple[int, ...], threads: int
+) -> float:
+    """One over-relaxed Douglas–Rachford step of the split d = Wx with the prox of threshold · R; returns R(x).
+
+    ``state`` t, shape of ``details``, is updated in place: with u = t · min(1, threshold · weight/|t|), t projected on
+    the dual ball, t ← u + αWx + (1 − α)(t − u), α the relaxation. Then ``pulled`` ← Wᵀ(t − 2u) with the new t and u.
+    Where a detail does not count (see `counted`), u = 0.
+
+    Source: Eckstein & Bertsekas 1992, doi:10.1007/BF01581204.
+    """
+    ndim, levels = x.ndim, len(state) // (3**x.ndim - 1)
+    field: tuple[int, ...] = (1,) * (3 - ndim) + x.shape
+    over_a, over_b = (_FILTERS if axis >= 3 - ndim else _NO_FILTER for axis in range(2))
+    n_rows, total = field[0] * field[1], 0.0
+    low, folded = x.reshape(field), []
+    for level, part in enumerate(_by_level(state, levels)):
+        following = np.empty(field, np.float32)
+        fold = np.empty((len(over_a) * len(over_b), *field), np.float32)
+        weight = 2 ** (-level * ndim / 2)
+        limits = [(0, 1)] * (3 - ndim) + _ranges(x.shape, ends, level)
+        total += weight * _in_slabs(
+            functools.partial(
+                _shrink_rows, low, 2**level, over_a, over_b, part.reshape(-1, *field), np.float32(threshold * weight),
+                np.float32(relaxation), *limits, following, fold,
+            ),
+            n_rows, threads,
+        )  # fmt: skip
+        folded.append(fold)
+        low = following
+    out: Array | None = None
+    for level, fold in reversed(list(enumerate(folded))):
+        if out is not None:
+            _in_slabs(functools.partial(_add_smoothed, out, 2**level, fold[0]), n_rows, threads)
+        out = np.empty(field, np.float32) if level else pulled.reshape(field)
+        _in_slabs(functools.partial(_unfold_rows, fold, 2**level, over_a, over_b, out), n_rows, threads)
+    return total
+
+
+def _split(x: Array, axis: int, s: int) -> list[Array]:
+    """The three bands of one axis."""
+    before, after = np.roll(x, s, axis), np.roll(x, -s, axis)
+    return [f[0] * before + f[1] * x + f[2] * after for f in _FILTERS]
+
+
+def _merge(bands: list[Array], axis: int, s: int) -> Array:
+    """The adjoint of `_split`."""
+    total: Array = sum(
+        (
+            f[0] * np.roll(band, -s, axis) + f[1] * band + f[2] * np.roll(band, s, axis)
+            for f, band in zip(_FILTERS, bands, strict=True)
+        ),
+        np.zeros_like(bands[0]),
+    )
+    return total
+
+
+def _by_level(q: Array, levels: int) -> Array:
+    """Details as (level, band, …), the same memory."""
+    return q.reshape(levels, -1, *q.shape[1:])
+
+
+def _lengths(q: Array, levels: int) -> list[tuple[float, Array]]:
+    """The weight of each level, and the length of its details at every pixel."""
+    ndim = q.ndim - 1
+    return [(2 ** (-j * ndim / 2), np.sqrt(np.square(part).sum(axis=0))) for j, part in enumerate(_by_level(q, levels))]
+
+
+def _ranges(shape: tuple[int, ...], ends: tuple[int, ...], level: int) -> list[tuple[int, int]]:
+    """First and end of the pixels that are `counted`, for each axis."""
+    reach = 2 ** (level + 1) - 1
+    return [(0, n) if end > n else (min(reach, n), max(end - reach, 0)) for n, end in zip(shape, ends, strict=True)]
+
+
+def _in_slabs(work: Callable[[int, int], float], n_rows: int, threads: int) -> float:
+    """The sum of ``work(start, stop)`` over all rows, in threads."""
+    limits = np.linspace(0, n_rows, min(threads, n_rows) + 1).astype(int).tolist()
+    if len(limits) == 2:
+        return work(*limits)
+    return sum(_slab_pool().map(work, limits[:-1], limits[1:]))
+
+
+@lru_cache(maxsize=1)
+def _slab_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(fft_workers(), thread_name_prefix="invrecon-wavelet")
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _add_three(total: Any, f: Any, before: Any, here: Any, after: Any) -> None:
+    for c in range(total.size):
+        total[c] += f[0] * before[c] + f[1] * here[c] + f[2] * after[c]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _add_filtered(total: Any, f: Any, x: Any, s: int) -> None:
+    """total[c] += f₀ x[c − s] + f₁ x[c] + f₂ x[c + s], periodic; in arrays that start at 0, which numba vectorises."""
+    n = x.size
+    edge = min(s, n)
+    for c in range(edge):
+        total[c] += f[0] * x[(c - s) % n] + f[1] * x[c] + f[2] * x[(c + s) % n]
+    for c in range(max(edge, n - s), n):
+        total[c] += f[0] * x[(c - s) % n] + f[1] * x[c] + f[2] * x[(c + s) % n]
+    if n > 2 * s:
+        _add_three(total[s : n - s], f, x[: n - 2 * s], x[s : n - s], x[2 * s :])
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _add_scaled(total: Any, factor: Any, x: Any) -> None:
+    for c in range(total.size):
+        total[c] += factor * x[c]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _add_squares(total: Any, x: Any) -> None:
+    for c in range(total.size):
+        total[c] += x[c] * x[c]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _relax(t: Any, keep: Any, alpha: Any, d: Any) -> None:
+    for c in range(t.size):
+        t[c] = keep[c] * t[c] + alpha * d[c]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _reflect(q: Any, factor: Any, t: Any) -> None:
+    for c in range(q.size):
+        q[c] = factor[c] * t[c]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _shrink_rows(
+    x: Any,
+    s: int,
+    over_a: Any,
+    over_b: Any,
+    t: Any,
+    threshold: Any,
+    alpha: Any,
+    range_a: Any,
+    range_b: Any,
+    range_c: Any,
+    low: Any,
+    folded: Any,
+    start: int,
+    stop: int,
+) -> float:
+    """Split rows of x into ``low`` and details, update t, and fold the reflected t along c: ``folded[m]`` for each
+    pair m of filters along a and b. Returns Σ |d| over the details that count."""
+    na, nb, nc = x.shape
+    n_pairs = len(over_a) * len(over_b)
+    n_bands = 3 * n_pairs
+    row, q, squares, factor = np.empty((4, nc), np.float32)
+    limit = np.zeros(nc, np.float32)
+    limit[range_c[0] : range_c[1]] = threshold
+    d = np.empty((n_bands, nc), np.float32)
+    tiny, one, two = np.float32(1e-30), np.float32(1), np.float32(2)
+    total = 0.0
+    for index in range(start, stop):
+        a, b = index // nb, index % nb
+        counts = range_a[0] <= a < range_a[1] and range_b[0] <= b < range_b[1]
+        strength = one if counts else np.float32(0)
+        d[:] = 0
+        for m in range(n_pairs):
+            fa, fb = over_a[m // len(over_b)], over_b[m % len(over_b)]
+            row[:] = 0
+            for i in range(3):
+                for j in range(3):
+                    if fa[i] * fb[j] != 0:
+                        _add_scaled(row, fa[i] * fb[j], x[(a + (i - 1) * s) % na, (b + (j - 1) * s) % nb])
+            for k in range(3):
+                _add_filtered(d[3 * m + k], _FILTERS[k], row, s)
+        low[a, b] = d[0]
+        squares[:] = 0
+        for k in range(1, n_bands):
+            _add_squares(squares, t[k - 1, a, b])
+        for c in range(nc):
+            f = min(one, strength * limit[c] / max(np.sqrt(squares[c]), tiny))
+            factor[c] = f + (one - alpha) * (one - f)
+        squares[:] = 0
+        for k in range(1, n_bands):
+            _add_squares(squares, d[k])
+        if counts:
+            length = 0.0
+            for c in range(range_c[0], range_c[1]):
+                length += np.sqrt(squares[c])
+            total += length
+        squares[:] = 0
+        for k in range(1, n_bands):
+            _relax(t[k - 1, a, b], factor, alpha, d[k])
+            _add_squares(squares, t[k - 1, a, b])
+        for c in range(nc):
+            factor[c] = one - two * min(one, strength * limit[c] / max(np.sqrt(squares[c]), tiny))
+        for m in range(n_pairs):
+            fold = folded[m, a, b]
+            fold[:] = 0
+            for k in range(3):
+                if m + k > 0:
+                    _reflect(q, factor, t[3 * m + k - 1, a, b])
+                    _add_filtered(fold, _REVERSED[k], q, s)
+    return total
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _add_smoothed(low: Any, s: int, folded: Any, start: int, stop: int) -> float:
+    """What comes from the coarser levels enters as the low band."""
+    nb = low.shape[1]
+    for index in range(start, stop):
+        _add_filtered(folded[index // nb, index % nb], _FILTERS[0], low[index // nb, index % nb], s)
+    return 0.0
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _unfold_rows(folded: Any, s: int, over_a: Any, over_b: Any, out: Any, start: int, stop: int) -> float:
+    """The adjoint of the filters along a and b."""
+    na, nb, _ = out.shape
+    for index in range(start, stop):
+        a, b = index // nb, index % nb
+        row = out[a, b]
+        row[:] = 0
+        for m in range(len(folded)):
+            fa, fb = over_a[m // len(over_b)], over_b[m % len(over_b)]
+            for i in range(3):
+                for j in range(3):
+                    if fa[i] * fb[j] != 0:
+                        _add_scaled(row, fa[i] * fb[j], folded[m, (a - (i - 1) * s) % na, (b - (j - 1) * s) % nb])
+    return 0.0

@@ -446,7 +446,6 @@ print("the end")
 """
 
 
-@pytest.mark.xfail(reason="the closed dock has no owner: on PySide6 the process ends", strict=False)
 @pytest.mark.parametrize("what", ["idle", "running"])
 def test_a_closed_dock_is_not_left_to_a_garbage_collection_in_another_thread(what):
     """napari's × takes the dock out of the window, and Qt's widgets die of being deleted in the thread of a run."""
@@ -686,7 +685,6 @@ def test_a_renamed_layer_is_offered_by_its_new_name(viewer, phantom):
     assert dock.image.native.currentText() == "after"
 
 
-@pytest.mark.xfail(reason="the dock does not hear of a layer's new units", strict=False)
 def test_a_calibration_given_while_the_dock_is_open_counts(viewer, phantom):
     layer = viewer.add_image(phantom[1])
     dock = open_dock(viewer)
