@@ -72,7 +72,7 @@ def wavelet_l1(levels: int = 2) -> Regulariser:
                 break
         return u
 
-    return Regulariser("x", value, prox)
+    return Regulariser("x", value, prox, degree=1)
 
 
 def details(x: Array, levels: int) -> Array:
