@@ -1,6 +1,6 @@
 """An image larger than the memory allowed, deconvolved in blocks: seconds, peak memory, and the seam.
 
-    python tests/benchmarks/deconvolution_blocks.py [--size 16384] [--memory-gb 1.0] [--dask]
+    python tests/benchmarks/deconvolution_blocks.py [--size 16384] [--memory-gb 0.75] [--dask]
 
 Prints markdown. The image is made row by row into a temporary file, opened memory-mapped by a fresh process that does
 nothing but deconvolve it, and deleted in the end. The seam is the largest difference from windows that are solved
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=16384)
     parser.add_argument("--window", type=int, default=3072, help="edge of the windows that are solved whole")
-    parser.add_argument("--memory-gb", type=float, default=1.0)
+    parser.add_argument("--memory-gb", type=float, default=0.75)
     parser.add_argument("--dask", action="store_true", help="hand the image over as a dask array with odd chunks")
     parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
