@@ -284,7 +284,9 @@ def _weigh(
     na, nb = padded.shape[0] - len(patch_a) + 1, padded.shape[1] - len(patch_b) + 1
     nc, margin = padded.shape[2] - len(patch_c) + 1, len(patch_c) - 1
     columns, distance = np.empty(nc + margin, np.float32), np.empty(nc, np.float32)
-    ones = np.ones(nc, np.float32)
+    across = np.empty((len(patch_c), nc), np.float32)
+    for j in range(len(patch_c)):
+        across[j] = patch_c[j]
     for row in range(start, stop):
         a, b = row // nb, row % nb
         for k in range(len(offsets)):
@@ -303,7 +305,7 @@ def _weigh(
                     )  # fmt: skip
             distance[low:high] = 0
             for j in range(len(patch_c)):
-                _add_products(distance[low:high], ones[low:high] * patch_c[j], columns[low + j : high + j])
+                _add_products(distance[low:high], across[j, low:high], columns[low + j : high + j])
             _store(stored[row, k, low:high], tent[k], scale, distance[low:high])
 
 
