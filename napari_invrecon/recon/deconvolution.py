@@ -281,7 +281,7 @@ def deconvolution(image: Any, psf: Any, weights: Any, settings: DeconvolutionSet
     if len(pieces) == 1:
         y, w = scene.read(pieces[0].read)
         steps = deblur(blur, y, lam, w, missing=pieces[0].missing, threads=fft_workers())
-        x = yield from _shown(steps, scene, curve, pieces[0], history)
+        x = yield from _shown(steps, scene, curve, lam, pieces[0], history)
         out[pieces[0].core] = scene.restore(x, y.shape, pieces[0])
     else:
 
@@ -341,7 +341,7 @@ def lambda_curve(
     regulariser : str
         As for `deconvolve`; quadratic by default, whose curve takes milliseconds.
     lam : array, optional
-        The weights to show. If not given, 200 from 1e-8 to 1e3 for a closed form, else from 3 down until every rule
+        The weights to show. If not given, 200 from 1e-8 to 1e3 for a closed form, else from 1 down until every rule
         has its answer.
     **settings
         Other fields of `DeconvolutionSettings`.
@@ -648,7 +648,7 @@ def _why_none(curve: LambdaCurve, rule: Rule) -> str:
 
 
 def _shown(
-    steps: Steps[Array], scene: Scene, curve: LambdaCurve, block: blocks.Block, history: list[Iterate]
+    steps: Steps[Array], scene: Scene, curve: LambdaCurve, lam: float, block: blocks.Block, history: list[Iterate]
 ) -> Generator[Iterate, bool | None, Array]:
     """The solver's iterates as the user knows them: x cropped and in data units, the residual over the noise."""
     shape = tuple(s.stop - s.start for s in block.read[-scene.blur.kernel.ndim :])
@@ -660,7 +660,7 @@ def _shown(
         except StopIteration as end:
             x: Array = end.value
             return x
-        residual = curve.residual_over_noise(float(curve.lam[0])) if np.isnan(raw.residual) else float("nan")
+        residual = curve.residual_over_noise(lam)  # of a closed form, which has no iterations
         if np.isfinite(raw.residual):
             level = 1.0 if scene.blur.noise == "gaussian" else scene.gain / scene.scale
             if scene.blur.noise == "gaussian" and scene.sigma:

@@ -40,7 +40,8 @@ def poisson(y: Array, background: float | Array = 0.0, weights: Array | None = N
     """D(v) = 2 Σ w [(v + b) − y log(v + b)], twice the negative log-likelihood of counts y with mean v + b.
 
     The factor 2 gives it the curvature of the least squares of counts of variance one, so that λ keeps its size. The
-    value counts from its minimum (it is the deviance). v + b < 0 has the value infinity.
+    value counts from its minimum (it is the deviance). v + b < 0 has the value infinity; data below zero, as an offset
+    or read noise can leave, count as zero.
 
     Source: Cash 1979, doi:10.1086/156922.
     """
