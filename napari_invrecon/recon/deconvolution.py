@@ -316,8 +316,8 @@ def deconvolution(image: Any, psf: Any, weights: Any, settings: DeconvolutionSet
         residual_over_noise=_finite(history[-1].residual if history else curve.residual_over_noise(lam)),
         n_iter=history[-1].step if history else 1 if scene.closed_form else blur.n_iter,
         stopped=stopped,
-        residual=[float(f"{i.residual:.6g}") for i in history],
-        objective=[float(f"{i.objective:.8g}") for i in history],
+        residual=[_finite(float(f"{i.residual:.6g}")) for i in history],
+        objective=[_finite(float(f"{i.objective:.8g}")) for i in history],
         blocks={"count": len(pieces), "edge_px": edge, "halo_px": list(reach)},
     )
     return Reconstruction(blocks.as_result(out), lam, record)
@@ -662,9 +662,8 @@ def _shown(
             return x
         residual = curve.residual_over_noise(lam)  # of a closed form, which has no iterations
         if np.isfinite(raw.residual):
-            level = 1.0 if scene.blur.noise == "gaussian" else scene.gain / scene.scale
-            if scene.blur.noise == "gaussian" and scene.sigma:
-                level = (scene.sigma / scene.scale) ** 2
+            counts = scene.blur.noise == "poisson"
+            level = scene.gain / scene.scale if counts else ((scene.sigma or np.nan) / scene.scale) ** 2
             residual = float(np.sqrt(max(raw.residual, 0.0) / (n * level)))
         shown = dataclasses.replace(raw, x=scene.restore(raw.x, shape, block), residual=residual)
         if raw.n_steps > 1:
