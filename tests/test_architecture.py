@@ -27,8 +27,9 @@ RECON_LAYERS = (
     {"settings", "record"},
     {"operators", "projector", "boundary", "gradients"},
     {"fidelities", "regularisers", "denoisers", "noise", "detector", "psf", "measured_psf", "probe", "zero_loss"},
-    {"solvers", "lambda_choice"},
-    {"blocks", "deblurring"},
+    {"solvers", "lambda_choice", "diagnostics"},
+    {"blocks", "deblurring", "tilt_solvers"},
+    {"slabs"},
 )
 # zarr is recon's array on disc for results larger than memory, not a format that users hand in.
 RECON_THIRD_PARTY = {"numpy", "scipy", "skimage", "numba", "dask", "distributed", "zarr"}
