@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox
 from napari import Viewer  # noqa: TC002 — napari reads this annotation at run time
 from napari.layers import Image
-from qtpy.QtCore import QEvent, QObject, QTimer, Signal, Slot
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QMainWindow, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout
 
 from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.layers import pixel_size_nm
 from napari_invrecon.plugin.preview import Looked, Preview
 from napari_invrecon.plugin.results import add_result, describe_layer
+from napari_invrecon.plugin.widgets.dock import Dock
 from napari_invrecon.plugin.widgets.form import SettingsForm
 from napari_invrecon.plugin.widgets.lambda_control import LambdaControl
 from napari_invrecon.plugin.widgets.lambda_panel import LambdaPanel
 from napari_invrecon.plugin.widgets.psf_row import PsfRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
-from napari_invrecon.plugin.widgets.scroll import FormScroll
 from napari_invrecon.plugin.widgets.verdict_row import VerdictRow
 from napari_invrecon.recon.deconvolution import DeconvolutionSettings, curve_steps, deconvolution
 
@@ -33,7 +32,7 @@ _PREVIEW_TIP = (
 )
 
 
-class DeconvolutionDock(QWidget):
+class DeconvolutionDock(Dock):
     """Deconvolve a layer: select it, press Run.
 
     Parameters
@@ -42,13 +41,8 @@ class DeconvolutionDock(QWidget):
         The viewer whose layers are offered and which gets the result.
     """
 
-    finished = Signal(object)
-    """The new layer, or None after a failure or a cancel."""
-
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
-        self._docked: QObject | None = None
-        self._window: QMainWindow | None = None
         self.viewer = napari_viewer
         self.preview = Preview(napari_viewer, self)
         self.image = ComboBox(choices=self._images, nullable=False)
@@ -64,22 +58,14 @@ class DeconvolutionDock(QWidget):
         self.preview_box = QCheckBox("Preview", self)
         self.preview_box.setToolTip(_PREVIEW_TIP)
 
-        form = QWidget(self)
         what = QFormLayout()
         what.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         what.addRow("Image", self.image.native)
         what.addRow("PSF", self.psf)
-        rows = QVBoxLayout(form)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.addLayout(what)
-        for each in (self.settings, self.lam, self.lambda_panel, self.preview_box):
-            rows.addWidget(each)
-        rows.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.addWidget(FormScroll(form, self))
-        layout.addWidget(self.run_row)
-        layout.addWidget(self.verdict)
-        layout.addStretch(1)
+        self.lay_out(
+            (what, self.settings, self.lam, self.lambda_panel, self.preview_box),
+            below=(self.run_row, self.verdict),
+        )
 
         self.preview_box.toggled.connect(self._look)
         self.preview.looked.connect(self._show_looked)
@@ -129,25 +115,10 @@ class DeconvolutionDock(QWidget):
 
         self.run_row.start(lambda: deconvolution(image, psf, None, settings), keep)
 
-    def changeEvent(self, event: QEvent) -> None:
-        """Napari's × leaves a closed dock without an owner.
-
-        Then the garbage collector would delete it in whichever thread it happens to work, and on PySide6 the process
-        ends. So the window that the dock was in keeps it, hidden.
-        """
-        super().changeEvent(event)
-        if event.type() != QEvent.Type.ParentChange:
-            return
-        owner = self.parent()
-        if owner is not None:
-            self._docked = owner
-            return
-        owner, self._docked = self._docked, None
-        while owner is not None and not isinstance(owner, QMainWindow):
-            owner = owner.parent()
-        if owner is not None:
-            self._window = owner
-            QTimer.singleShot(0, self._retire)
+    def stop(self) -> None:
+        """Cancel the run, remove the preview."""
+        self.preview_box.setChecked(False)
+        self.run_row.cancel_button.click()
 
     def reset_choices(self, event: object = None) -> None:
         """Offer the layers that there are now; napari calls this when they change."""
@@ -226,14 +197,6 @@ class DeconvolutionDock(QWidget):
 
     def _pick(self, lam: float) -> None:
         self.lam.value = lam
-
-    @Slot()
-    def _retire(self) -> None:
-        if self.parent() is None:
-            self.hide()
-            self.setParent(self._window)
-            self.preview_box.setChecked(False)
-            self.run_row.cancel_button.click()
 
     def _end(self, _: object) -> None:
         self.finished.emit(self._layer)
