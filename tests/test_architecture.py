@@ -25,10 +25,10 @@ PARTS = {
 # of these, and never importing another modality.
 RECON_LAYERS = (
     {"settings", "record"},
-    {"operators", "projector", "boundary", "gradients"},
+    {"operators", "projector", "boundary", "gradients", "volume_tv"},
     {"fidelities", "regularisers", "denoisers", "noise", "detector", "psf", "measured_psf", "probe", "zero_loss"},
     {"solvers", "lambda_choice", "diagnostics"},
-    {"blocks", "deblurring", "tilt_solvers"},
+    {"blocks", "deblurring", "tilt_solvers", "tilt_problem", "tilt_rows", "tilt_variation", "fbp"},
     {"slabs"},
 )
 # zarr is recon's array on disc for results larger than memory, not a format that users hand in.
