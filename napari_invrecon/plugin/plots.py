@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
 _HEIGHT_PX = 400
-_FONT_PT = 7.5
+FONT_PT = 7.5
 _MOST = (1.1, 2.5)  # between these the scores' axis ends: all rules' λ are on it, no curve's far end stretches it
 _LABEL_PT = (55, 8)  # room for a label on the L-curve, which is about 140 × 90 points
 _TOGETHER = 0.045  # rules closer than this share of the λ axis have one label
@@ -104,7 +104,7 @@ class LambdaPlot(FigureCanvasQTAgg):
         for axes in (self._l_curve, self._scores):
             axes.clear()
             axes.set_visible(self._curve is not None)
-            _style(axes, self._colours)
+            style_axes(axes, self._colours)
         if self._curve is not None:
             self._draw_curves(self._curve)
             self._mark_now()
@@ -120,8 +120,8 @@ class LambdaPlot(FigureCanvasQTAgg):
         axes.set_xscale("log")
         axes.set_yscale("log")
         _few_ticks(axes)
-        axes.set_xlabel("residual ‖Hx − y‖", fontsize=_FONT_PT, color=self._colours.text, labelpad=1)
-        axes.set_ylabel("solution R(x)", fontsize=_FONT_PT, color=self._colours.text, labelpad=1)
+        axes.set_xlabel("residual ‖Hx − y‖", fontsize=FONT_PT, color=self._colours.text, labelpad=1)
+        axes.set_ylabel("solution R(x)", fontsize=FONT_PT, color=self._colours.text, labelpad=1)
 
         axes = self._scores
         marked = labels(curve)
@@ -140,10 +140,10 @@ class LambdaPlot(FigureCanvasQTAgg):
         axes.pcolormesh(edges, [0, 0.05], shade, cmap=shades, transform=axes.get_xaxis_transform(), zorder=3)
         axes.set_xlim(lam[0], lam[-1])
         axes.set_ylim(low - 0.12 * room, top + 0.05 * room)
-        axes.set_xlabel("λ", fontsize=_FONT_PT, color=self._colours.text, labelpad=1)
-        axes.set_ylabel("over its least · residual/noise", fontsize=_FONT_PT - 1, color=self._colours.text, labelpad=1)
+        axes.set_xlabel("λ", fontsize=FONT_PT, color=self._colours.text, labelpad=1)
+        axes.set_ylabel("over its least · residual/noise", fontsize=FONT_PT - 1, color=self._colours.text, labelpad=1)
         axes.legend(
-            fontsize=_FONT_PT - 0.5,
+            fontsize=FONT_PT - 0.5,
             labelcolor=self._colours.text,
             frameon=False,
             ncols=2,
@@ -173,7 +173,7 @@ class LambdaPlot(FigureCanvasQTAgg):
             point,
             xytext=(6, lift),
             textcoords="offset points",
-            fontsize=_FONT_PT - 0.5,
+            fontsize=FONT_PT - 0.5,
             color=self._colours.text,
         )
         self._scores.axvline(chosen, color=self._colours.text, lw=0.8, ls=(0, (2, 2)), zorder=1)
@@ -185,7 +185,7 @@ class LambdaPlot(FigureCanvasQTAgg):
             rotation=90,
             ha="right",
             va="top",
-            fontsize=_FONT_PT - 0.5,
+            fontsize=FONT_PT - 0.5,
             color=self._colours.text,
         )
 
@@ -267,8 +267,9 @@ def _few_ticks(axes: Axes) -> None:
         axis.set_ticks([], minor=True)
 
 
-def _style(axes: Axes, colours: Colours) -> None:
+def style_axes(axes: Axes, colours: Colours) -> None:
+    """Axes in the colours of a theme."""
     axes.set_facecolor(colours.background)
     for spine in axes.spines.values():
         spine.set_color(colours.line)
-    axes.tick_params(which="both", colors=colours.text, labelsize=_FONT_PT - 0.5, length=2, pad=2)
+    axes.tick_params(which="both", colors=colours.text, labelsize=FONT_PT - 0.5, length=2, pad=2)
