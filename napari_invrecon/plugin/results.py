@@ -52,13 +52,7 @@ def add_result(viewer: Viewer, result: Reconstruction, source: Source, suffix: s
     ``metadata["invrecon"]`` is the record, in which the first source gets the layer's name and, where the source was
     itself a reconstruction, that one's record; ``metadata["acquisition"]`` is handed on.
     """
-    record = copy.deepcopy(result.record)
-    record["sources"][0]["layer"] = source.name
-    metadata: dict[str, Any] = {"invrecon": record}
-    if "invrecon" in source.metadata:
-        record["sources"][0]["record"] = source.metadata["invrecon"]
-    if "acquisition" in source.metadata:
-        metadata["acquisition"] = source.metadata["acquisition"]
+    metadata = result_metadata(result.record, source)
     layer = Image(
         result.data,
         name=f"{source.name} {suffix}",
@@ -68,3 +62,15 @@ def add_result(viewer: Viewer, result: Reconstruction, source: Source, suffix: s
     )
     viewer.add_layer(layer)
     return layer
+
+
+def result_metadata(record: dict[str, Any], source: Source) -> dict[str, Any]:
+    """A result's metadata: its record, in which the first source is named, and what the source hands on."""
+    record = copy.deepcopy(record)
+    record["sources"][0]["layer"] = source.name
+    metadata: dict[str, Any] = {"invrecon": record}
+    if "invrecon" in source.metadata:
+        record["sources"][0]["record"] = source.metadata["invrecon"]
+    if "acquisition" in source.metadata:
+        metadata["acquisition"] = copy.deepcopy(source.metadata["acquisition"])
+    return metadata
