@@ -27,9 +27,9 @@ RECON_LAYERS = (
     {"settings", "record"},
     {"operators", "projector", "boundary", "gradients", "volume_tv"},
     {"fidelities", "regularisers", "denoisers", "noise", "detector", "psf", "measured_psf", "probe", "zero_loss"},
-    {"solvers", "lambda_choice", "diagnostics"},
+    {"solvers", "lambda_choice", "diagnostics", "tilt_series"},
     {"blocks", "deblurring", "tilt_solvers", "tilt_problem", "tilt_rows", "tilt_variation", "fbp"},
-    {"slabs"},
+    {"slabs", "tilt_lambda"},
 )
 # zarr is recon's array on disc for results larger than memory, not a format that users hand in.
 RECON_THIRD_PARTY = {"numpy", "scipy", "skimage", "numba", "dask", "distributed", "zarr"}

@@ -95,12 +95,16 @@ def sample(image: Any, ndim: int, edge: int = 1024, most: int = 16, whole_up_to:
     return tiles
 
 
-def allocate(shape: tuple[int, ...], in_memory: bool, edge: int) -> Any:
-    """A float32 array for the result: NumPy, or a zarr store in the scratch folder for one larger than memory."""
+def allocate(shape: tuple[int, ...], in_memory: bool, edge: int | Sequence[int]) -> Any:
+    """A float32 array for the result: NumPy, or a zarr store in the scratch folder for one larger than memory.
+
+    ``edge`` of the store's chunks: of all axes alike, or one for each.
+    """
     if in_memory:
         return np.empty(shape, np.float32)
     folder = Path(tempfile.mkdtemp(prefix="invrecon-")) / "result.zarr"
-    chunks = tuple(min(n, edge) for n in shape)
+    edges = (edge,) * len(shape) if isinstance(edge, int) else edge
+    chunks = tuple(min(n, e) for n, e in zip(shape, edges, strict=True))
     return zarr.create_array(store=str(folder), shape=shape, chunks=chunks, dtype="float32", compressors=None)
 
 

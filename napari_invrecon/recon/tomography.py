@@ -5,20 +5,32 @@ The physics is one projection a tilt: H integrates the object along the beam, at
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from napari_invrecon.recon.lambda_choice import Rule
+import numpy as np
+
+from napari_invrecon.recon import blocks, slabs
+from napari_invrecon.recon.lambda_choice import rescaled
+from napari_invrecon.recon.operators import fft_workers
+from napari_invrecon.recon.projector import Geometry, projector_norm
+from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record, significant
 from napari_invrecon.recon.settings import check, takes_settings
-from napari_invrecon.recon.solvers import Steps, finish
+from napari_invrecon.recon.solvers import Iterate, Steps, finish
+from napari_invrecon.recon.tilt_lambda import tilt_curve
+from napari_invrecon.recon.tilt_series import TiltSeries, read_tilt_series, suggestion
+from napari_invrecon.recon.tilt_solvers import TiltProblem, solve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_invrecon.recon.lambda_choice import Curve, LambdaCurve
     from napari_invrecon.recon.operators import Array
-    from napari_invrecon.recon.record import Reconstruction
+    from napari_invrecon.recon.slabs import MemoryEstimate
 
+RuleName = Literal["holdout", "discrepancy", "gcv", "sure", "balanced", "l-curve"]
 AlgorithmName = Literal["tv-sart", "tv", "tikhonov", "l1", "sirt", "sart", "fbp"]
 
 
@@ -52,7 +64,7 @@ class TomographySettings:
         {"label": "Tilt axis", "help": "The image axis that the tilt axis is parallel to: y is vertical."},
     ] = "y"
     lam_rule: Annotated[
-        Rule | None,
+        RuleName | None,
         {
             "label": "Rule for λ",
             "advanced": True,
@@ -200,19 +212,79 @@ class TomographySettings:
         check(self)
 
 
+WITHOUT_LAMBDA = ("fbp", "sirt", "sart")
+_DEFAULT_RULE: RuleName = "holdout"
+_FALLBACKS: tuple[RuleName, ...] = ("holdout", "gcv", "discrepancy")
+_N_ITER = {"fbp": 1, "sirt": 200, "sart": 50, "tv-sart": 100, "tv": 300, "l1": 300, "tikhonov": 200}
+_CENTRAL_VOXELS = 1 << 21
+_CENTRAL_SLICES = (2, 8)
+_SHOW_SECONDS = 0.5
+
+
 @takes_settings(TomographySettings)
 def reconstruct_tilt_series(stack: Any, angles_deg: Any, *, settings: TomographySettings) -> Reconstruction:
-    """x̂ = argmin ‖Hx − y‖² + λR(x), x ≥ 0, with λ chosen from the data where it is not given."""
+    """x̂ = argmin ‖Hx − y‖² + λR(x), x ≥ 0, with λ chosen from the data where it is not given.
+
+    Parameters
+    ----------
+    stack : array (tilt, y, x) or (channel, tilt, y, x)
+        y: NumPy or dask, any real dtype, not changed; aligned. Data that are not finite are passed over, and so are
+        tilts without any contrast. A lazy or memory-mapped stack is read slab by slab; crop it by slicing.
+    angles_deg : array (tilt,)
+        Degrees, in any order. A point (x, z) lands on u = x·cos θ + z·sin θ + axis shift, all from the centres.
+    settings
+        The fields of `TomographySettings` as keyword arguments.
+
+    Returns
+    -------
+    Reconstruction
+        ``data`` float32 (z, y, x) or (channel, z, y, x), in the stack's units a voxel of path, lazy where it is larger
+        than memory; ``lam``, 0 for algorithms that have none; ``record``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes and angles that do not fit, values that are not real, settings outside their range; each says what was
+        expected, what came, and the remedy.
+
+    Notes
+    -----
+    The data are divided by a scale s and H by its norm, so that λ means the same at another exposure time and number
+    of tilts: x = x_scaled · s/‖H‖.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_invrecon as ir
+    >>> angles = np.linspace(-60, 60, 13)
+    >>> stack = np.ones((13, 4, 32)) + np.random.default_rng(0).normal(0, 0.02, (13, 4, 32))
+    >>> ir.reconstruct_tilt_series(stack, angles, algorithm="sirt", n_iter=5).data.shape
+    (32, 4, 32)
+    """
     return finish(tomography(stack, angles_deg, settings))
 
 
-def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Steps[Reconstruction]:
-    """`reconstruct_tilt_series` as a generator of `Iterate`, for callers who show progress and may stop it.
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A checked tilt series, its geometry and ‖H‖."""
 
-    ``x`` is the volume so far, (z, y, x) in the units of the result, where it is new and there is one volume;
-    ``residual`` is ‖Hx − y‖/(σ√N).
-    """
-    raise NotImplementedError
+    series: TiltSeries
+    geometry: Geometry
+    norm: float
+
+    def problem(self, settings: TomographySettings, channel: int) -> TiltProblem:
+        """What is solved for one channel."""
+        relaxation = {} if settings.relaxation is None else {"relaxation": settings.relaxation}
+        return TiltProblem(
+            self.geometry,
+            settings.algorithm,
+            self.norm,
+            nonnegative=settings.nonnegative,
+            n_iter=settings.n_iter or _N_ITER[settings.algorithm],
+            tolerance=settings.tolerance,
+            filter=settings.filter,
+            noise_level=self.series.noise_level(channel),
+            **relaxation,
+        )
 
 
 def prepare(stack: Any, angles_deg: Any, settings: TomographySettings) -> Scene:
@@ -221,50 +293,286 @@ def prepare(stack: Any, angles_deg: Any, settings: TomographySettings) -> Scene:
     It depends on the settings ``tilt_axis``, ``bin``, ``background``, ``estimate_background``, ``noise``,
     ``noise_sigma``, ``thickness_px`` and ``axis_shift_px``.
     """
-    raise NotImplementedError
+    series = read_tilt_series(
+        stack,
+        angles_deg,
+        tilt_axis=settings.tilt_axis,
+        bin=settings.bin,
+        axis_shift_px=settings.axis_shift_px,
+        background=None if settings.estimate_background else settings.background,
+        noise=settings.noise,
+        noise_sigma=settings.noise_sigma,
+    )
+    geometry = Geometry(
+        series.angles_deg,
+        (settings.thickness_px or series.width, series.width),
+        series.width,
+        np.full(len(series.angles_deg), series.axis_shift_px),
+    )
+    return Scene(series, geometry, projector_norm(geometry))
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A checked tilt series in scaled units and its geometry."""
+def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Steps[Reconstruction]:
+    """`reconstruct_tilt_series` as a generator of `Iterate`, for callers who show progress and may stop it.
+
+    ``x`` is the volume so far, (z, y, x) in the units of the result, where it is new and there is one volume;
+    ``residual`` is ‖Hx − y‖/(σ√N).
+    """
+    watch = Stopwatch()
+    yield Iterate(0, 1, stage="reading")
+    scene = prepare(stack, angles_deg, settings)
+    series = scene.series
+    if advice := suggestion(series):
+        yield Iterate(0, 1, stage=advice)
+    lam, rule, curve = 0.0, "none", None
+    if settings.lam is not None and settings.algorithm not in WITHOUT_LAMBDA:
+        lam, rule = float(settings.lam), "given"
+    elif settings.algorithm not in WITHOUT_LAMBDA:
+        curve = yield from tilt_lambda_curve(scene, settings)
+        lam, rule = choose_lambda(curve, settings)
+
+    with slabs.workers(settings.cluster) as (pool, n_workers):
+        plan = _plan(scene, settings, n_workers)
+        yield Iterate(0, 1, stage=f"at most {plan.peak_gb:.2g} GB of memory, {plan.n_slabs} slabs")
+        out = _allocate(scene, plan)
+        history: list[Iterate] = []
+        if plan.n_slabs == 1 and n_workers is None:
+            fits, stopped = yield from _solve_whole(scene, settings, lam, out, history)
+        else:
+            fits, stopped = yield from _solve_slabs(scene, settings, lam, out, plan, pool, n_workers)
+
+    misfit, n_data = (np.sum(each, axis=0) for each in zip(*((f.misfit, f.n_data) for f in fits), strict=True))
+    level = series.noise_level(series.clearest)
+    per_tilt = np.sqrt(misfit / np.maximum(n_data, 1)) / (level or 1.0)
+    record = make_record(
+        "reconstruct_tilt_series",
+        settings,
+        [describe_source("stack", stack), {"role": "angles", "angles_deg": np.asarray(angles_deg, np.float64)}],
+        watch,
+        lam=lam,
+        lam_rule=rule,
+        curve=None if curve is None else curve.summary(),
+        data_scale=list(series.scale) if series.has_channels else series.scale[0],
+        projector_norm=scene.norm,
+        tilts=_tilt_facts(scene),
+        background={
+            "subtracted": series.background,
+            "lowest": series.lowest,
+            "darkest": series.suggested_background,
+            "advice": advice,
+        },
+        noise={"sigma": [v or None for v in series.sigma], "gain": series.gain, "missing_data": series.n_missing},
+        residual_over_noise=float(np.sqrt(misfit.sum() / max(n_data.sum(), 1)) / level) if level else None,
+        residual_per_tilt=significant(per_tilt),
+        n_iter=max(f.n_iter for f in fits),
+        stopped=stopped,
+        residual=[_finite(float(f"{i.residual:.6g}")) for i in history],
+        objective=[_finite(float(f"{i.objective:.8g}")) for i in history],
+        memory=dataclasses.asdict(plan),
+    )
+    return Reconstruction(blocks.as_result(out), lam, record)
 
 
 def tilt_lambda_curve(scene: Scene, settings: TomographySettings, grid: Curve | None = None) -> Steps[LambdaCurve]:
     """Residual, R and the scores of the rules against λ, on the slices with the most contrast; in data units."""
-    raise NotImplementedError
-
-
-def reconstruct_slices(scene: Scene, settings: TomographySettings, lam: float, slices: Sequence[int]) -> Steps[Array]:
-    """(z, slice, x) in the units of the result: neighbouring slices across the tilt axis, for a preview."""
-    raise NotImplementedError
+    channel, rule = scene.series.clearest, settings.lam_rule or _DEFAULT_RULE
+    data, weights = scene.series.read(channel, _central(scene))
+    problem = scene.problem(settings, channel)
+    threads = fft_workers()
+    found = yield from tilt_curve(problem, data, weights, [rule], grid=grid, seed=settings.seed, threads=threads)
+    if found.choices[rule] is None and rule not in ("holdout", "l-curve"):
+        found = yield from tilt_curve(
+            problem, data, weights, [rule, "holdout"], grid=grid, seed=settings.seed, threads=threads
+        )
+    return rescaled(found, scene.series.scale[channel])
 
 
 def choose_lambda(curve: LambdaCurve, settings: TomographySettings) -> tuple[float, str]:
     """(λ, the rule that chose it, or "given")."""
-    raise NotImplementedError
+    if settings.lam is not None:
+        return float(settings.lam), "given"
+    rule = settings.lam_rule or _DEFAULT_RULE
+    for each in (rule, *_FALLBACKS):
+        lam = curve.choices[each]
+        if lam is not None:
+            return lam, each if each == rule else f"{each} ({rule} has no answer)"
+    return float(curve.lam[len(curve.lam) // 2]), "none has an answer: the middle of the curve"
+
+
+def reconstruct_slices(scene: Scene, settings: TomographySettings, lam: float, slices: Sequence[int]) -> Steps[Array]:
+    """(z, slice, x) in the units of the result: neighbouring slices across the tilt axis, for a preview.
+
+    With the tilt axis along x the slices are those of x, and the result is (z, y, slice).
+    """
+    channel = scene.series.clearest
+    data, weights = scene.series.read(channel, slice(min(slices), max(slices) + 1))
+    steps = solve(scene.problem(settings, channel), data, lam, weights, threads=fft_workers())
+    x, _ = yield from _shown(steps, scene, channel, [])
+    return scene.series.restore(x, channel, scene.norm)
 
 
 def contrast_slices(scene: Scene, count: int = 1) -> list[int]:
     """Indices along the tilt axis of the neighbouring slices with the most contrast."""
-    raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class MemoryEstimate:
-    """Peak memory of a reconstruction, before it starts.
-
-    ``peak_gb`` of everything at once, ``result_gb`` of the volume, which lies in a file where ``on_disk``;
-    ``slab_slices`` slices with ``halo_slices`` on each side are solved at a time, in ``n_slabs`` slabs.
-    """
-
-    peak_gb: float
-    result_gb: float
-    on_disk: bool
-    slab_slices: int
-    halo_slices: int
-    n_slabs: int
+    first = _central(scene, count)
+    return list(range(first.start, first.stop))
 
 
 def estimate_memory(shape: Sequence[int], settings: TomographySettings) -> MemoryEstimate:
     """What `reconstruct_tilt_series` will need for a stack of this shape, at most about ``memory_gb``."""
-    raise NotImplementedError
+    n_channels = shape[0] if len(shape) == 4 else 1
+    n_tilts, n_y, n_x = shape[-3:]
+    along, across = (n_y, n_x) if settings.tilt_axis == "y" else (n_x, n_y)
+    width = max(1, across // settings.bin)
+    return slabs.estimate(
+        settings.algorithm,
+        (settings.thickness_px or width) * width,
+        n_tilts * width,
+        max(1, along // settings.bin),
+        n_channels,
+        settings.memory_gb,
+    )
+
+
+def _plan(scene: Scene, settings: TomographySettings, n_workers: int | None) -> MemoryEstimate:
+    series = scene.series
+    n_data = len(series.angles_deg) * series.width
+    voxels = int(np.prod(scene.geometry.volume))
+    return slabs.estimate(
+        settings.algorithm, voxels, n_data, series.n_slices, series.n_channels, settings.memory_gb, n_workers
+    )
+
+
+def _allocate(scene: Scene, plan: MemoryEstimate) -> Any:
+    """The result, zero: (channel, z, y, x) without the channels where there were none."""
+    series = scene.series
+    nz, nu = scene.geometry.volume
+    along_last = series.tilt_axis == "x"
+    shape = (nz, nu, series.n_slices) if along_last else (nz, series.n_slices, nu)
+    slab = plan.slab_slices
+    chunks = (nz, nu, slab) if along_last else (nz, slab, nu)
+    leading = (series.n_channels,) if series.has_channels else ()
+    out = blocks.allocate((*leading, *shape), not plan.on_disk, (*(1 for _ in leading), *chunks))
+    if not plan.on_disk:
+        out[...] = 0
+    return out
+
+
+def _place(scene: Scene, channel: int, along: slice) -> tuple[Any, ...]:
+    """Where a slab goes in the result."""
+    leading = (channel,) if scene.series.has_channels else ()
+    rest = (slice(None), slice(None), along) if scene.series.tilt_axis == "x" else (slice(None), along, slice(None))
+    return (*leading, *rest)
+
+
+def _central(scene: Scene, count: int | None = None) -> slice:
+    """The neighbouring slices with the most contrast; as many as λ is chosen on, if not told."""
+    series = scene.series
+    if count is None:
+        few, many = _CENTRAL_SLICES
+        count = min(max(few, _CENTRAL_VOXELS // int(np.prod(scene.geometry.volume))), many)
+    count = min(count, series.n_slices)
+    spread = series.contrast()
+    total = np.convolve(spread, np.ones(count), "valid")
+    start = int(np.argmax(total))
+    return slice(start, start + count)
+
+
+def _solve_whole(
+    scene: Scene, settings: TomographySettings, lam: float, out: Any, history: list[Iterate]
+) -> Steps[tuple[list[slabs.Slab], str]]:
+    """The whole volume at once, shown as it grows."""
+    every = slice(0, scene.series.n_slices)
+    data, weights = scene.series.read(0, every)
+    problem = scene.problem(settings, 0)
+    threads = fft_workers()
+    steps = solve(problem, data, lam, weights, threads=threads)
+    x, stopped = yield from _shown(steps, scene, 0, history)
+    n_iter = history[-1].step if history else 1
+    found = slabs.measured(slabs.Job(problem, data, weights, lam, every, threads), x, n_iter)
+    out[_place(scene, 0, every)] = scene.series.restore(x, 0, scene.norm)
+    return [dataclasses.replace(found, x=found.x[:, :, :0])], stopped
+
+
+def _shown(steps: Steps[Array], scene: Scene, channel: int, history: list[Iterate]) -> Steps[tuple[Array, str]]:
+    """(the solution, why it stopped); the volume so far is shown now and then."""
+    answer, stopped, shown_at = None, "", time.perf_counter()
+    while True:
+        try:
+            raw = steps.send(answer)
+        except StopIteration as end:
+            return end.value, stopped or "asked to finish"
+        x = None
+        if time.perf_counter() - shown_at > _SHOW_SECONDS:
+            x = scene.series.restore(raw.x, channel, scene.norm)
+            shown_at = time.perf_counter()
+        stopped = raw.stage or stopped
+        history.append(dataclasses.replace(raw, x=None))
+        answer = yield dataclasses.replace(raw, x=x)
+
+
+def _solve_slabs(
+    scene: Scene,
+    settings: TomographySettings,
+    lam: float,
+    out: Any,
+    plan: MemoryEstimate,
+    pool: Any,
+    n_workers: int | None,
+) -> Steps[tuple[list[slabs.Slab], str]]:
+    """Slab by slab, each with as many iterations as the central slices need."""
+    series = scene.series
+    clear = scene.problem(settings, series.clearest)
+    data, weights = series.read(series.clearest, _central(scene))
+    n_iter = 1
+    for state in solve(clear, data, lam, weights, threads=fft_workers()):
+        n_iter = max(n_iter, state.step)
+        if (yield Iterate(state.step, state.n_steps, residual=state.residual, stage="counting iterations")):
+            break
+    pieces = blocks.cut((series.n_channels, series.n_slices), 1, plan.slab_slices, (plan.halo_slices,))
+    threads = 1 if n_workers else max(1, fft_workers() // plan.n_workers)
+
+    def make(block: blocks.Block, hurry: bool) -> slabs.Job:
+        channel, read = block.core[0].start, block.read[1]
+        y, w = series.read(channel, read)
+        problem = dataclasses.replace(
+            scene.problem(settings, channel), n_iter=1 if hurry else n_iter, tolerance=0.0, noise_level=None
+        )
+        return slabs.Job(problem, y, w, lam, block.inside[1], threads)
+
+    fits: list[slabs.Slab] = []
+    most, asked = n_iter * len(pieces), None
+    running = slabs.solve_slabs(pieces, make, pool, plan.n_workers, local=n_workers is None)
+    try:
+        while True:
+            at_work, block, slab = running.send(asked)
+            shown = None
+            if block is not None and slab is not None:
+                channel = block.core[0].start
+                out[_place(scene, channel, block.core[1])] = series.restore(slab.x, channel, scene.norm)
+                fits.append(dataclasses.replace(slab, x=slab.x[:, :, :0]))
+                shown = out if isinstance(out, np.ndarray) and not series.has_channels else None
+            stage = f"slab {len(fits)} of {len(pieces)}"
+            asked = yield Iterate(min(most, n_iter * len(fits) + at_work), most, shown, stage=stage)
+    except StopIteration:
+        pass
+    finally:
+        running.close()
+    short = sum(f.n_iter < n_iter for f in fits)
+    if short:
+        return fits, f"asked to finish: {short} of {len(fits)} slabs have fewer than {n_iter} iterations"
+    return fits, f"as many iterations as the central slices need to the tolerance of {clear.tolerance:g}"
+
+
+def _tilt_facts(scene: Scene) -> dict[str, Any]:
+    angles = np.sort(scene.series.angles_deg)
+    return {
+        "range_deg": [float(angles[0]), float(angles[-1])],
+        "median_step_deg": float(np.median(np.diff(angles))),
+        "axis": scene.series.tilt_axis,
+        "axis_shift_px": scene.series.axis_shift_px,
+        "excluded": np.flatnonzero(~scene.series.used),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

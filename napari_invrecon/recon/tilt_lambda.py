@@ -1,0 +1,188 @@
+"""λ of a tilt series: one solution after another for a falling λ, on a few slices, and what the data say to each."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_invrecon.recon.lambda_choice import Curve, LambdaCurve, make_curve
+from napari_invrecon.recon.solvers import Iterate, Steps
+from napari_invrecon.recon.tilt_solvers import TiltProblem, solve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from napari_invrecon.recon.operators import Array
+
+LARGEST = {"tv": 0.1, "tv-sart": 0.1, "l1": 0.3, "tikhonov": 100.0}  # far above any good λ of scaled data
+_MOST = 16  # halvings
+_PAST = 2  # solutions after the best score
+_HELD_OUT = 0.1
+_PROBE_STEP = 0.3  # of the noise
+
+
+def halvings(algorithm: str) -> Curve:
+    """The lecture's practice: a λ that is too large, and its halves."""
+    return LARGEST[algorithm] * 0.5 ** np.arange(_MOST, dtype=np.float64)
+
+
+def tilt_curve(
+    problem: TiltProblem,
+    data: Array,
+    weights: Array | None,
+    rules: Iterable[str],
+    *,
+    grid: Curve | None = None,
+    seed: int = 0,
+    threads: int = 1,
+) -> Steps[LambdaCurve]:
+    """‖Ax̂ − y‖, R(x̂) and the scores of the rules against λ, each solution starting from that of the λ before.
+
+    Parameters
+    ----------
+    problem, data, weights
+        Scaled, as for `solve`.
+    rules
+        Those whose answer is wanted: "holdout" needs a second solution at each λ, from which a tenth of the tilts is
+        hidden; "gcv", "sure" and "balanced" need one of data with a known perturbation.
+    grid
+        The weights, all of them; None: halved until each rule has its answer.
+    seed
+        Of the tilts that are hidden (one of each ten neighbours) and of the perturbation.
+    threads
+        For the kernels.
+
+    Notes
+    -----
+    The degrees of freedom by a finite difference along one random ±1 vector: Ramani, Blu & Unser 2008,
+    doi:10.1109/TIP.2008.2001404.
+    """
+    rng = np.random.default_rng(seed)
+    shown, hidden = _held_out(problem, data, weights, rng)
+    sigma = problem.noise_level
+    w = np.ones((), np.float32) if weights is None else weights
+    n = float(np.count_nonzero(np.broadcast_to(w, data.shape)))
+    probe = rng.choice(np.array([-1, 1], np.float32), data.shape).astype(np.float32)
+    step = np.float32(_PROBE_STEP * (sigma or 0.01 * float(np.std(data))))
+    wants_freedom = bool({"gcv", "sure", "balanced"} & set(rules))
+    wants_holdout = "holdout" in rules
+
+    plain = nudged = held = None
+    rows: list[tuple[float, float, float, float, float]] = []
+    lams = halvings(problem.algorithm) if grid is None else np.sort(grid)[::-1]
+    for count, lam in enumerate(lams, start=1):
+        stage = f"choosing λ ({count} of at most {len(lams)})"
+        plain = yield from _solved(problem, data, weights, float(lam), plain, stage, count, len(lams), threads)
+        predicted = problem.predict(plain, threads)
+        residual2 = float(np.sum(w * np.square(predicted - data), dtype=np.float64))
+        freedom = missed = float("nan")
+        if wants_freedom:
+            moved: Array = (data + step * probe).astype(np.float32)
+            nudged = yield from _solved(
+                problem,
+                moved,
+                weights,
+                float(lam),
+                plain if nudged is None else nudged,
+                stage,
+                count,
+                len(lams),
+                threads,
+            )
+            answer = problem.predict(nudged, threads)
+            freedom = float(np.sum(w * probe / step * (answer - predicted), dtype=np.float64))
+        if wants_holdout:
+            held = yield from _solved(
+                problem, data, shown, float(lam), plain if held is None else held, stage, count, len(lams), threads
+            )
+            missed = _missed(problem, data, weights, held, hidden, threads)
+        rows.append((float(lam), residual2, _penalty(problem.algorithm, plain), freedom, missed))
+        if grid is None and _settled(rows, n, sigma, rules):
+            break
+    columns = (np.array(column)[::-1] for column in zip(*rows, strict=True))
+    lam_, residual, penalty, freedoms, misses = columns
+    return make_curve(lam_, n, residual, penalty, freedoms, sigma, misses)
+
+
+def _held_out(
+    problem: TiltProblem, data: Array, weights: Array | None, rng: np.random.Generator
+) -> tuple[Array, NDArray[np.intp]]:
+    """(weights with some tilts hidden, which those are): one of each ten neighbours, never the outermost."""
+    order = np.argsort(problem.geometry.angles_deg, kind="stable")[1:-1]
+    groups = np.array_split(order, max(1, round(_HELD_OUT * len(problem.geometry.angles_deg))))
+    hidden = np.array([rng.choice(group) for group in groups if len(group)], np.intp)
+    shown = np.ones((len(data), 1, 1), np.float32)
+    shown[hidden] = 0
+    return shown if weights is None else np.ascontiguousarray(shown * weights), hidden
+
+
+def _missed(
+    problem: TiltProblem, data: Array, weights: Array | None, x: Array, hidden: NDArray[np.intp], threads: int
+) -> float:
+    """Mean squared error of the hidden tilts as predicted."""
+    if not len(hidden):
+        return float("nan")
+    part = dataclasses.replace(problem, geometry=problem.geometry.subset(hidden))
+    squared = np.square(part.predict(x, threads) - data[hidden])
+    if weights is None:
+        return float(np.mean(squared, dtype=np.float64))
+    w = np.broadcast_to(weights, data.shape)[hidden]
+    return float(np.sum(w * squared, dtype=np.float64) / max(np.sum(w, dtype=np.float64), 1e-30))
+
+
+def _solved(
+    problem: TiltProblem,
+    data: Array,
+    weights: Array | None,
+    lam: float,
+    start: Array | None,
+    stage: str,
+    count: int,
+    most: int,
+    threads: int,
+) -> Steps[Array]:
+    """The solution for one λ; a yield at each of its iterations, so that it may be cancelled."""
+    steps = solve(problem, data, lam, weights, start=start, threads=threads)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            x: Array = end.value
+            return x
+        yield Iterate(count, most, stage=stage)
+
+
+def _penalty(algorithm: str, x: Array) -> float:
+    """R(x̂), or ‖Lx̂‖ where R is its square."""
+    if algorithm == "l1":
+        return float(np.sum(np.abs(x), dtype=np.float64))
+    squared = np.zeros_like(x)
+    for axis in range(x.ndim):
+        inner = tuple(slice(None, -1) if a == axis else slice(None) for a in range(x.ndim))
+        squared[inner] += np.square(np.diff(x, axis=axis))
+    if algorithm == "tikhonov":
+        return float(np.sqrt(np.sum(squared, dtype=np.float64)))
+    return float(np.sum(np.sqrt(squared), dtype=np.float64))
+
+
+def _settled(
+    rows: list[tuple[float, float, float, float, float]], n: float, sigma: float | None, rules: Iterable[str]
+) -> bool:
+    """Whether every rule that is asked for has its answer."""
+    _, residual2, _, freedom, missed = (np.array(column) for column in zip(*rows, strict=True))
+    scores = []
+    if "holdout" in rules:
+        scores.append(missed)
+    if {"gcv", "balanced"} & set(rules):
+        scores.append(residual2 / np.maximum(n - freedom, 1.0) ** 2)
+    if "sure" in rules and sigma is not None:
+        scores.append(residual2 + 2 * sigma**2 * freedom)
+    if "l-curve" in rules:
+        return len(rows) == _MOST
+    if {"discrepancy", "balanced"} & set(rules) and sigma is not None and residual2[-1] >= n * sigma**2:
+        return False
+    return len(rows) > _PAST and all(len(rows) - 1 - int(np.argmin(score)) >= _PAST for score in scores)

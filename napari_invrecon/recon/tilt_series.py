@@ -1,0 +1,358 @@
+"""A tilt series as it comes, checked, and read slab by slab as the solvers take it: scaled, in their axis order."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from napari_invrecon.recon.detector import looks_like_counts, poisson_gain_offset
+from napari_invrecon.recon.noise import gaussian_sigma
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_invrecon.recon.operators import Array
+
+_SAMPLED = 1 << 21  # data that percentiles are taken of
+_NOISE_TILTS = 8
+_NOISE_EDGE = 512
+_FAINTEST = 0.1  # of the mean variance: emptier data are not trusted more, misalignment is no shot noise
+_SUGGESTED_FROM = 0.01  # of the range of the data
+
+
+@dataclass(frozen=True)
+class TiltSeries:
+    """A tilt series in scaled units, (y − background)/scale, with the tilt axis along the last axis.
+
+    Attributes
+    ----------
+    stack
+        (channel, tilt, y, x) as given; one channel where there was no such axis.
+    has_channels
+        Whether there was.
+    angles_deg
+        Of the tilts in use.
+    used
+        Which tilts those are: one without any contrast holds no image.
+    tilt_axis, bin
+        As in the settings.
+    width, n_slices
+        Pixels after binning across and along the tilt axis.
+    axis_shift_px
+        Of the tilt axis from the middle, in binned pixels.
+    background, suggested_background
+        Data units: what is subtracted, and the level of the darkest parts.
+    lowest
+        The smallest datum, as given.
+    scale
+        s of each channel, data units.
+    sigma
+        Root of the noise variance of each channel, data units; 0 where none is found.
+    gain
+        Data units per count (poisson noise), else None.
+    clearest
+        The channel with the most signal over noise.
+    n_missing
+        Data that are not finite; their weight is 0.
+    """
+
+    stack: Any
+    has_channels: bool
+    angles_deg: NDArray[np.float64]
+    used: NDArray[np.bool_]
+    tilt_axis: Literal["y", "x"]
+    bin: int
+    width: int
+    n_slices: int
+    axis_shift_px: float
+    background: float
+    suggested_background: float
+    lowest: float
+    scale: tuple[float, ...]
+    sigma: tuple[float, ...]
+    gain: float | None
+    clearest: int
+    n_missing: int
+
+    @property
+    def n_channels(self) -> int:
+        return int(self.stack.shape[0])
+
+    def noise_level(self, channel: int) -> float | None:
+        """σ of scaled data of weight 1, None if unknown."""
+        return self.sigma[channel] / self.scale[channel] or None
+
+    def read(self, channel: int, slices: slice) -> tuple[Array, Array | None]:
+        """Scaled data (tilt, u, slice), and their weights where some are not 1."""
+        y = self._raw(channel, slices, self.used)
+        y -= self.background
+        y /= self.scale[channel]
+        data = np.ascontiguousarray(y, np.float32)
+        finite = np.isfinite(data)
+        weights = None if finite.all() else finite.astype(np.float32)
+        data[~finite] = 0
+        if self.gain is not None:
+            shot = self._shot_weights(data, channel)
+            weights = shot if weights is None else weights * shot
+        return data, weights
+
+    def restore(self, x: Array, channel: int, norm: float) -> Array:
+        """A solved (z, x, y) as (z, y, x) of the stack, in data units a voxel: x · s/‖H‖."""
+        volume: Array = x if self.tilt_axis == "x" else np.swapaxes(x, 1, 2)
+        scaled: Array = np.multiply(volume, np.float32(self.scale[channel] / norm), order="C")
+        return scaled
+
+    def contrast(self) -> NDArray[np.float64]:
+        """Of each slice: the standard deviation of its data across the axis, over a few tilts."""
+        tilts = np.flatnonzero(self.used)
+        tilts = tilts[np.unique(np.linspace(0, len(tilts) - 1, _NOISE_TILTS).astype(int))]
+        spread = np.zeros(self.n_slices)
+        for tilt in tilts:
+            image = self._raw(self.clearest, slice(0, self.n_slices), slice(tilt, tilt + 1))[0]
+            spread += np.std(np.where(np.isfinite(image), image, 0), axis=0, dtype=np.float64)
+        return spread
+
+    def _shot_weights(self, data: Array, channel: int) -> Array:
+        """σ²/variance, at most 1: that of an empty datum."""
+        assert self.gain is not None
+        smooth = gaussian_filter1d(gaussian_filter1d(data, 1.5, axis=1), 1.5, axis=2)
+        variance = smooth * (self.gain / self.scale[channel])
+        least = (self.sigma[channel] / self.scale[channel]) ** 2
+        weights: Array = (least / np.maximum(variance, least)).astype(np.float32)
+        return weights
+
+    def _raw(self, channel: int, slices: slice, tilts: Any) -> NDArray[Any]:
+        """Binned data (tilt, u, slice), in double precision where single cannot hold them."""
+        b, n_u = self.bin, self.width
+        across = self.stack.shape[3 if self.tilt_axis == "y" else 2]
+        first = (across - n_u * b) // 2
+        u, along = slice(first, first + n_u * b), slice(slices.start * b, slices.stop * b)
+        if self.tilt_axis == "y":
+            raw = np.swapaxes(np.asarray(self.stack[channel, :, along, u])[tilts], 1, 2)
+        else:
+            raw = np.asarray(self.stack[channel, :, u, along])[tilts]
+        small = raw.dtype.itemsize <= 2 or raw.dtype == np.float32
+        y: NDArray[Any] = raw.astype(np.float32 if small else np.float64)
+        if b == 1:
+            return y
+        n = y.shape[2] // b
+        binned: NDArray[Any] = np.mean(y.reshape(len(y), n_u, b, n, b), axis=(2, 4), dtype=y.dtype)
+        return binned
+
+
+def read_tilt_series(
+    stack: Any,
+    angles_deg: Any,
+    *,
+    tilt_axis: Literal["y", "x"] = "y",
+    bin: int = 1,
+    axis_shift_px: float = 0.0,
+    background: float | None = 0.0,
+    noise: Literal["gaussian", "poisson"] = "gaussian",
+    noise_sigma: float | None = None,
+) -> TiltSeries:
+    """Check a tilt series and measure its scale, background and noise.
+
+    The scale s is the 99.9 percentile of y − background of the channel with the clearest signal; those of other
+    channels are in proportion to their noise, so that one λ suits all.
+
+    Parameters
+    ----------
+    stack : array (tilt, y, x) or (channel, tilt, y, x)
+        NumPy or dask, any real dtype; not changed.
+    angles_deg : array (tilt,)
+        Repeated angles are as good as any.
+    background
+        None: the level of the darkest parts.
+    tilt_axis, bin, axis_shift_px, noise, noise_sigma
+        As in the settings of a reconstruction.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Each says what was expected, what came, and the remedy.
+    """
+    wrapped = _check_stack(stack)
+    angles = _check_angles(angles_deg, wrapped.shape[1])
+    n_y, n_x = wrapped.shape[2:]
+    along, across = (n_y, n_x) if tilt_axis == "y" else (n_x, n_y)
+    if bin > min(along, across):
+        raise ValueError(f"bin={bin} for images of {n_y} × {n_x} pixels: give a smaller one")
+    width = across // bin
+    left_over = (across - width * bin) / 2
+    shift = (axis_shift_px + left_over - int(left_over)) / bin
+
+    survey = _Survey.of(wrapped)
+    used = survey.has_image
+    if np.unique(angles[used]).size < 2:
+        blank = f" ({int((~used).sum())} of {len(used)} tilts hold no image)" if not used.all() else ""
+        raise ValueError(
+            f"the tilts in use have {np.unique(angles[used]).size} different angles{blank}: expected at least two; a "
+            "volume cannot be told from one view"
+        )
+    darkest = survey.darkest()
+    level = darkest if background is None else background
+    series = TiltSeries(
+        stack=wrapped,
+        has_channels=stack.ndim == 4,
+        angles_deg=angles[used],
+        used=used,
+        tilt_axis=tilt_axis,
+        bin=bin,
+        width=width,
+        n_slices=along // bin,
+        axis_shift_px=shift,
+        background=float(level),
+        suggested_background=darkest,
+        lowest=survey.lowest,
+        scale=(1.0,) * len(wrapped),
+        sigma=(0.0,) * len(wrapped),
+        gain=None,
+        clearest=0,
+        n_missing=survey.n_missing,
+    )
+    return _measured(series, survey, noise, noise_sigma)
+
+
+def suggestion(series: TiltSeries) -> str:
+    """What to tell of a background that seems to be left in the data; empty if there is none."""
+    left = series.suggested_background - series.background
+    if abs(left) <= max(_SUGGESTED_FROM * max(series.scale), *series.sigma):
+        return ""
+    return (
+        f"the data go to {series.lowest:g}, and their darkest parts are at {series.suggested_background:.6g}: if "
+        f"nothing is there, background={series.suggested_background:.6g} is suggested (now {series.background:g})"
+    )
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """One look at every image: which hold anything, and a sample of the data of each channel."""
+
+    has_image: NDArray[np.bool_]
+    lowest: float
+    n_missing: int
+    samples: tuple[NDArray[np.float64], ...]
+
+    @classmethod
+    def of(cls, stack: Any) -> _Survey:
+        n_channels, n_tilts, n_y, n_x = stack.shape
+        step = max(1, int(np.sqrt(n_tilts * n_y * n_x / _SAMPLED)))
+        low, high = np.full((2, n_channels, n_tilts), np.nan)
+        missing = 0
+        samples: list[list[NDArray[np.float64]]] = [[] for _ in range(n_channels)]
+        for channel, tilt in itertools.product(range(n_channels), range(n_tilts)):
+            image = np.asarray(stack[channel, tilt])
+            finite = image if image.dtype.kind in "iu" else image[np.isfinite(image)]
+            missing += image.size - finite.size
+            if finite.size:
+                low[channel, tilt], high[channel, tilt] = finite.min(), finite.max()
+            samples[channel].append(image[::step, ::step].ravel().astype(np.float64))
+        if np.isnan(low).all():
+            raise ValueError("the stack holds no finite value: open another layer")
+        joined = [np.concatenate(each) for each in samples]
+        return cls(
+            has_image=(high > low).any(axis=0),
+            lowest=float(np.nanmin(low)),
+            n_missing=missing,
+            samples=tuple(each[np.isfinite(each)] for each in joined),
+        )
+
+    def darkest(self) -> float:
+        """The median of what lies in the lowest tenth of the range of the data."""
+        values = np.concatenate(self.samples)
+        low, high = np.percentile(values, [0.1, 99.9])
+        return float(np.median(values[(values >= low) & (values <= low + 0.1 * (high - low))]))
+
+
+def _check_stack(stack: Any) -> Any:
+    if not hasattr(stack, "shape") or not hasattr(stack, "dtype"):
+        raise TypeError(f"the stack is a {type(stack).__name__}: expected an array (tilt, y, x)")
+    kind = np.dtype(stack.dtype).kind
+    if kind not in "iuf":
+        remedy = "take its magnitude or its phase" if kind == "c" else "convert it to numbers"
+        raise TypeError(f"the stack holds values of type {stack.dtype}: expected real numbers; {remedy} first")
+    if stack.ndim not in (3, 4) or 0 in stack.shape:
+        remedy = "; a sinogram becomes one with stack[:, None, :]" if stack.ndim == 2 else ""
+        raise ValueError(
+            f"the stack has the shape {tuple(stack.shape)}: expected (tilt, y, x) or (channel, tilt, y, x){remedy}"
+        )
+    return stack if stack.ndim == 4 else stack[None]
+
+
+def _check_angles(angles_deg: Any, n_tilts: int) -> NDArray[np.float64]:
+    if angles_deg is None:
+        raise ValueError("the stack has no tilt angles: open its .rawtlt or .mdoc, or give one angle for each tilt")
+    angles = np.asarray(angles_deg)
+    if angles.dtype.kind not in "iuf" or angles.ndim != 1:
+        raise ValueError(
+            f"the tilt angles have the shape {angles.shape} and type {angles.dtype}: expected (tilt,) in degrees"
+        )
+    if len(angles) != n_tilts:
+        raise ValueError(f"{len(angles)} tilt angles for {n_tilts} tilts: give one for each, in the order of the stack")
+    if not np.isfinite(angles).all() or np.abs(angles).max() > 360:
+        raise ValueError(
+            f"the tilt angles hold {angles[~(np.abs(angles) <= 360)][0]}: expected degrees from -360 to 360"
+        )
+    return angles.astype(np.float64)
+
+
+def _measured(
+    series: TiltSeries, survey: _Survey, noise: Literal["gaussian", "poisson"], noise_sigma: float | None
+) -> TiltSeries:
+    """The series with its scale and its noise."""
+    tops = [np.percentile(each, 99.9) - series.background if each.size else 0.0 for each in survey.samples]
+    if max(tops) <= 0:
+        raise ValueError(
+            f"the data are not above the background of {series.background:g} (they go from {series.lowest:g} to "
+            f"{max(tops) + series.background:g}): background={series.suggested_background:.6g} would suit"
+        )
+    best = int(np.argmax(tops))
+    if noise == "poisson":
+        gain, offset = _detector(series, best)
+        level = [gain * max(float(np.mean(each)) - offset, gain) for each in survey.samples]
+        sigma = tuple(float(np.sqrt(_FAINTEST * v)) / series.bin for v in level)
+        series = replace(series, gain=gain / series.bin**2)
+    elif noise_sigma is not None:
+        sigma = (noise_sigma / series.bin,) * series.n_channels
+    else:
+        sigma = tuple(_noise(series, c) for c in range(series.n_channels))
+    if all(sigma):
+        best = int(np.argmax(np.array(tops) / np.array(sigma)))
+        scale = tuple(float(tops[best] * v / sigma[best]) for v in sigma)
+    else:
+        scale = tuple(float(v) if v > 0 else float(max(tops)) for v in tops)
+    return replace(series, scale=scale, sigma=sigma, clearest=best)
+
+
+def _images(series: TiltSeries, channel: int) -> Iterator[NDArray[Any]]:
+    """The middle of a few tilts, (u, slice), data units."""
+    tilts = np.flatnonzero(series.used)
+    middle = slice(
+        max(0, (series.n_slices - _NOISE_EDGE) // 2), min(series.n_slices, (series.n_slices + _NOISE_EDGE) // 2)
+    )
+    for tilt in tilts[np.unique(np.linspace(0, len(tilts) - 1, _NOISE_TILTS).astype(int))]:
+        yield series._raw(channel, middle, slice(tilt, tilt + 1))[0][:_NOISE_EDGE]
+
+
+def _noise(series: TiltSeries, channel: int) -> float:
+    """Root of the mean noise variance; of a few slices it is read from their sinograms, which are as smooth."""
+    if series.n_slices >= 16:
+        images = np.stack([np.where(np.isfinite(image), image, np.nan) for image in _images(series, channel)])
+        return gaussian_sigma(images, spatial_ndim=2)
+    sinograms = np.moveaxis(series._raw(channel, slice(0, series.n_slices), series.used), 2, 0)
+    return gaussian_sigma(np.where(np.isfinite(sinograms), sinograms, np.nan), spatial_ndim=2)
+
+
+def _detector(series: TiltSeries, channel: int) -> tuple[float, float]:
+    """(gain, offset) of the data before binning, as if they were counts over the background where they look like it."""
+    unbinned = [np.asarray(series.stack[channel, tilt]) - series.background for tilt in np.flatnonzero(series.used)]
+    some = unbinned[:: max(1, len(unbinned) // _NOISE_TILTS)]
+    if all(looks_like_counts(each) for each in some):
+        return 1.0, series.background
+    return poisson_gain_offset(np.stack(some), offset=0.0).gain, series.background
