@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,23 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, Signal, Slot
 
 from napari_invrecon.plugin.contrast import contrast_limits
+from napari_invrecon.plugin.inputs import Inputs
 from napari_invrecon.plugin.results import describe_layer
 from napari_invrecon.plugin.worker import LatestOnly
 from napari_invrecon.recon import blocks
-from napari_invrecon.recon.deblurring import deblur
-from napari_invrecon.recon.deconvolution import DeconvolutionSettings, Scene, curve_steps, prepare
+from napari_invrecon.recon.boundary import mirror
+from napari_invrecon.recon.deblurring import deblur, fill_gaps, make_prior
+from napari_invrecon.recon.deconvolution import Scene, default_rule, prepare
 from napari_invrecon.recon.lambda_choice import LambdaCurve
-from napari_invrecon.recon.operators import fft_workers
-from napari_invrecon.recon.solvers import Iterate, Steps
+from napari_invrecon.recon.operators import Array, fft_workers, forward_fft, inverse_fft, transfer_function
+from napari_invrecon.recon.regularisers import Regulariser
+from napari_invrecon.recon.solvers import Iterate
 
 if TYPE_CHECKING:
     from napari import Viewer
+
+    from napari_invrecon.recon.deblurring import Blur
+    from napari_invrecon.recon.solvers import Steps
 
 _CLOSED_FORM_EDGE, _ITERATIVE_EDGE = 2048, 512  # pixels, for an answer in about a second
 _NAME = "preview"
@@ -56,8 +63,8 @@ class Preview(QObject):
         self._viewer = viewer
         self.layer: Image | None = None
         self._source: Image | None = None
-        self._asked: tuple[Any, ...] | None = None
-        self._known: list[Any] = []  # [key, Scene, LambdaCurve | None] of the last image, PSF and settings
+        self._asked: tuple[Inputs, tuple[slice, ...]] | None = None
+        self._known = _Known()
         self._latest = LatestOnly(self)
         self._latest.ready.connect(self._show)
         self._latest.failed.connect(self.failed)
@@ -68,33 +75,37 @@ class Preview(QObject):
         """Whether something is being computed, or is about to be."""
         return self._latest.busy
 
-    def request(self, layer: Image, psf: Any, settings: DeconvolutionSettings) -> None:
-        """Show the middle of the view of ``layer``, with ``settings.lam`` or, where it is None, a λ from the data."""
-        where = self._where(layer, settings)
-        key = (layer.data, psf, dataclasses.replace(settings, lam=None))
-        asked = (*key, settings.lam, where)
-        if self._asked is not None and _same(asked, self._asked):
-            return
-        self._asked, self._source = asked, layer
-        image, known, lam = layer.data, self._known, settings.lam
-        self._latest.request(lambda: _look(image, psf, settings, lam, where, key, known))
+    def request(self, layer: Image, inputs: Inputs) -> None:
+        """Show the middle of the view of ``layer``, with the settings' λ or, where it is None, one from the data."""
+        where = self._where(layer, inputs)
+        if self._asked is not None:
+            before, there = self._asked
+            if there == where and before.same(inputs) and before.settings.lam == inputs.settings.lam:
+                return
+        self._asked, self._source = (inputs, where), layer
+        known = self._known
+        self._latest.request(lambda: _look(inputs, where, known))
+
+    def hide(self) -> None:
+        """Out of sight until there is another one."""
+        if self.layer is not None:
+            self.layer.visible = False
 
     def stop(self) -> None:
         """Drop what runs and remove the layer."""
         self._latest.cancel()
-        self._asked, self._source, self._known = None, None, []
+        self._asked, self._source, self._known = None, None, _Known()
         layer, self.layer = self.layer, None
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
-    def _where(self, layer: Image, settings: DeconvolutionSettings) -> tuple[slice, ...]:
+    def _where(self, layer: Image, inputs: Inputs) -> tuple[slice, ...]:
         """The pixels around the middle of the canvas, of the frame that is shown."""
         world = np.array(self._viewer.dims.point, float)
         shown = list(self._viewer.dims.displayed)
         world[shown] = np.array(self._viewer.scene.camera.center, float)[-len(shown) :]
         at = np.asarray(layer.world_to_data(world), float)
-        closed = settings.regulariser in ("l2", "tikhonov") and settings.noise == "gaussian"
-        edge = _CLOSED_FORM_EDGE if closed else _ITERATIVE_EDGE
+        edge = _CLOSED_FORM_EDGE if inputs.closed_form else _ITERATIVE_EDGE
         where = []
         for axis, n in enumerate(layer.data.shape):
             size = 1 if axis < layer.data.ndim - 2 else min(n, edge)
@@ -118,7 +129,9 @@ class Preview(QObject):
             self._viewer.layers.selection = selected
         else:
             self.layer.data = looked.data
-            self.layer.translate = place
+            if not np.array_equal(self.layer.translate, place):
+                self.layer.translate = place
+            self.layer.visible = True
         self.looked.emit(looked)
 
     def _forget(self, event: Any) -> None:
@@ -128,35 +141,100 @@ class Preview(QObject):
             self.removed.emit()
 
 
-def _look(
-    image: Any,
-    psf: Any,
-    settings: DeconvolutionSettings,
-    lam: float | None,
-    where: tuple[slice, ...],
-    key: tuple[Any, ...],
-    known: list[Any],
-) -> Steps[Looked]:
-    """Deconvolve the pixels of ``where``; ``known`` keeps what depends on the whole image for the next time."""
+@dataclass
+class _Known:
+    """What the next preview need not compute again; only the worker's thread, of which there is one, changes it."""
+
+    inputs: Inputs | None = None
+    scene: Scene | None = None
+    curve: LambdaCurve | None = None
+    where: tuple[slice, ...] | None = None
+    piece: _Piece | None = None
+
+
+@dataclass
+class _Piece:
+    """The data of one place, and what has been made of them."""
+
+    block: blocks.Block
+    y: Array
+    weights: Array | None
+    solve: Callable[[float], Array] | None = None
+    prior: Regulariser | None = None
+    x: Array | None = None
+
+
+def _look(inputs: Inputs, where: tuple[slice, ...], known: _Known) -> Steps[Looked]:
+    """Deconvolve the pixels of ``where``, with whatever is known from the last time."""
     yield Iterate(0, 1, stage="preview")
-    if not known or not _same(known[0], key):
-        known[:] = [key, prepare(image, psf, None, settings), None]
-    scene: Scene = known[1]
-    rule = "given"
+    settings = inputs.settings
+    if known.inputs is None or not known.inputs.same(inputs) or known.scene is None:
+        psf, weights, reference = inputs.arrays()
+        scene = prepare(inputs.image, psf, weights, settings, reference)
+        known.inputs, known.scene, known.curve, known.piece = inputs, scene, None, None
+    scene, lam, rule = known.scene, settings.lam, "given"
     if lam is None:
-        if known[2] is None:
-            known[2] = yield from curve_steps(image, psf, None, settings)
-        rule = settings.lam_rule or ("gcv" if scene.closed_form else "balanced")
-        lam = known[2].choices[rule]
+        if known.curve is None:
+            known.curve = yield from dataclasses.replace(
+                inputs, settings=dataclasses.replace(settings, lam=None)
+            ).curve()
+        rule = settings.lam_rule or default_rule(scene)
+        lam = known.curve.choices[rule]
         if lam is None:
             raise ValueError(f"the rule {rule!r} finds no λ on this image: choose another, or set λ")
-    whole = tuple(each.stop - each.start for each in where) == tuple(image.shape)
+    shape = tuple(inputs.image.shape)
+    whole = tuple(each.stop - each.start for each in where) == shape
     if scene.blur.boundary == "periodic" and not whole:  # a part has no period
         scene = dataclasses.replace(scene, blur=dataclasses.replace(scene.blur, boundary="reflect"))
-    block = _with_surroundings(where, scene, tuple(image.shape))
-    y, weights = scene.read(block.read)
-    x = yield from deblur(scene.blur, y, lam, weights, missing=block.missing, threads=fft_workers())
-    return Looked(scene.restore(x, y.shape, block), where, lam, rule, known[2])
+    if known.piece is None or known.where != where:
+        block = _with_surroundings(where, scene, shape)
+        known.where, known.piece = where, _Piece(block, *scene.read(block.read))
+    piece = known.piece
+    x = yield from _solve(piece, scene.blur, lam)
+    return Looked(scene.restore(x, piece.y.shape, piece.block), where, lam, rule, known.curve)
+
+
+def _solve(piece: _Piece, blur: Blur, lam: float) -> Steps[Array]:
+    """x̂ of a piece: a closed form from its transforms, an iterative one from the last x̂."""
+    if blur.has_closed_form(piece.weights is not None):
+        if piece.solve is None:
+            piece.solve = _closed_form(blur, piece)
+        yield Iterate(1, 1)
+        return piece.solve(lam)
+    if piece.prior is None:
+        filled = piece.y if piece.weights is None else fill_gaps(piece.y, piece.weights)
+        piece.prior = make_prior(blur, filled, piece.block.missing, fft_workers())
+    x: Array = yield from deblur(
+        blur,
+        piece.y,
+        lam,
+        piece.weights,
+        missing=piece.block.missing,
+        start=piece.x,
+        prior=piece.prior,
+        threads=fft_workers(),
+    )
+    piece.x = x
+    return x
+
+
+def _closed_form(blur: Blur, piece: _Piece) -> Callable[[float], Array]:
+    """λ ↦ F⁻¹[ H̄Y / (|H|² + λ|L|²) ], with the transforms made once (`solvers.spectral` makes them for one λ)."""
+    frame = blur.frame(piece.y.shape, piece.block.missing)
+    otf = transfer_function(blur.kernel, frame.shape)
+    data = otf.conj() * forward_fft(mirror(piece.y, frame), len(frame.shape))
+    power = np.square(otf.real) + np.square(otf.imag)
+    assert blur.power is not None
+    penalty = blur.power(frame.shape)
+
+    def solve(lam: float) -> Array:
+        weight = np.float32(lam) * penalty
+        weight += power
+        np.reciprocal(weight, out=weight, where=weight > 0)
+        weighted = data.view(np.float32).reshape(*data.shape, 2) * weight[..., None]
+        return inverse_fft(weighted.view(np.complex64)[..., 0], frame.shape)
+
+    return solve
 
 
 def _with_surroundings(where: tuple[slice, ...], scene: Scene, shape: tuple[int, ...]) -> blocks.Block:
@@ -170,8 +248,3 @@ def _with_surroundings(where: tuple[slice, ...], scene: Scene, shape: tuple[int,
         read[axis] = slice(low, high)
         missing.append((reach - (start - low), reach - (high - stop)))
     return blocks.Block(where, tuple(read), tuple(missing))
-
-
-def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
-    """Equal, arrays by identity."""
-    return all(p is q or (not hasattr(p, "shape") and p == q) for p, q in zip(a, b, strict=True))

@@ -6,6 +6,7 @@ The physics is one convolution: the probe or the transfer function h of the micr
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +31,7 @@ from napari_invrecon.recon.deblurring import (
     with_iterations,
 )
 from napari_invrecon.recon.detector import looks_like_counts, poisson_gain_offset
-from napari_invrecon.recon.lambda_choice import LambdaCurve, Rule, Spectrum
+from napari_invrecon.recon.lambda_choice import Fit, LambdaCurve, Rule, Spectrum
 from napari_invrecon.recon.noise import gaussian_sigma
 from napari_invrecon.recon.operators import Array, fft_workers, forward_fft, transfer_function
 from napari_invrecon.recon.probe import PointSpread, describe_psf
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 _CLOSED_FORM_BYTES = 40  # per pixel: measured peak, input and result included
 _ITERATIVE_BYTES = 90
+_LEAST_REGION = 25  # pixels
+_FLAT = {"l2": 0.01, "tikhonov": 0.01}  # of the scale: what remains of noise in a flat region at the best λ, and
+_FLAT_ELSE = 0.002  # of regularisers that make it really flat; measured, docs/choose-lambda.md
 _CROP = {1: 1 << 14, 2: 256, 3: 48}  # edge of the piece on which λ is chosen, by the number of axes
 
 
@@ -82,7 +86,8 @@ class DeconvolutionSettings:
             "advanced": True,
             "help": "How an automatic λ is chosen. balanced: between gcv and discrepancy. sure: least estimated error "
             "of Hx. gcv: the same without a noise level. discrepancy: the residual meets the noise. l-curve: its "
-            "corner. holdout: predicts pixels that were left out. Automatic: gcv for a closed form, else balanced.",
+            "corner. holdout: predicts pixels that were left out. reference: a region known to be flat "
+            "(vacuum) comes out flat. Automatic: reference where there is a region, else balanced.",
         },
     ] = None
     boundary: Annotated[
@@ -202,7 +207,9 @@ class DeconvolutionSettings:
 
 
 @takes_settings(DeconvolutionSettings)
-def deconvolve(image: Any, psf: Any, weights: Any = None, *, settings: DeconvolutionSettings) -> Reconstruction:
+def deconvolve(
+    image: Any, psf: Any, weights: Any = None, reference: Any = None, *, settings: DeconvolutionSettings
+) -> Reconstruction:
     """x̂ = argmin D(h ⋆ x, y) + λR(x), with λ chosen from the data where it is not given.
 
     Parameters
@@ -217,6 +224,9 @@ def deconvolve(image: Any, psf: Any, weights: Any = None, *, settings: Deconvolu
     weights : array, optional
         1 for pixels that count, 0 for those that do not (dead, saturated, out of view), or anything between; the shape
         of the image or of its last axes.
+    reference : array of bool, optional
+        True over a region in which the object is known to be flat (vacuum, a bare support), for ``lam_rule``
+        "reference"; the shape of the image's last axes.
     settings
         The fields of `DeconvolutionSettings` as keyword arguments.
 
@@ -250,10 +260,12 @@ def deconvolve(image: Any, psf: Any, weights: Any = None, *, settings: Deconvolu
     >>> ir.deconvolve(image, ir.gaussian_psf(1.5)).data.shape
     (64, 64)
     """
-    return finish(deconvolution(image, psf, weights, settings))
+    return finish(deconvolution(image, psf, weights, settings, reference))
 
 
-def deconvolution(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings) -> Steps[Reconstruction]:
+def deconvolution(
+    image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings, reference: Any = None
+) -> Steps[Reconstruction]:
     """`deconvolve` as a generator of `Iterate`, for callers who show progress and may stop it.
 
     The iterates' ``x`` is in the image's units, cropped to it, where one piece is solved; ``residual`` is
@@ -261,7 +273,7 @@ def deconvolution(image: Any, psf: Any, weights: Any, settings: DeconvolutionSet
     """
     watch = Stopwatch()
     yield Iterate(0, 1, stage="reading")
-    scene = prepare(image, psf, weights, settings)
+    scene = prepare(image, psf, weights, settings, reference)
     kernel, ndim = scene.blur.kernel, scene.blur.kernel.ndim
     curve = yield from _curve(scene, settings)
     lam, rule = _choose(curve, scene, settings)
@@ -299,6 +311,8 @@ def deconvolution(image: Any, psf: Any, weights: Any, settings: DeconvolutionSet
     sources = [describe_source("image", image), describe_psf(psf) | {"role": "psf", "kernel_shape": list(kernel.shape)}]
     if weights is not None:
         sources.append(describe_source("weights", np.asarray(weights)))
+    if reference is not None:
+        sources.append(describe_source("reference", np.asarray(reference)))
     stopped = _why_stopped(scene, blur, history, len(pieces))
     record = make_record(
         "deconvolve",
@@ -327,6 +341,7 @@ def lambda_curve(
     image: Any,
     psf: Any,
     weights: Any = None,
+    reference: Any = None,
     *,
     regulariser: RegulariserName = "tikhonov",
     lam: Any = None,
@@ -336,7 +351,7 @@ def lambda_curve(
 
     Parameters
     ----------
-    image, psf, weights
+    image, psf, weights, reference
         As for `deconvolve`.
     regulariser : str
         As for `deconvolve`; quadratic by default, whose curve takes milliseconds.
@@ -352,14 +367,20 @@ def lambda_curve(
         In the units of the data.
     """
     chosen = DeconvolutionSettings(regulariser=regulariser, **settings)
-    return finish(curve_steps(image, psf, weights, chosen, None if lam is None else np.asarray(lam, np.float64)))
+    grid = None if lam is None else np.asarray(lam, np.float64)
+    return finish(curve_steps(image, psf, weights, chosen, grid, reference))
 
 
 def curve_steps(
-    image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings, grid: lambda_choice.Curve | None = None
+    image: Any,
+    psf: Any,
+    weights: Any,
+    settings: DeconvolutionSettings,
+    grid: lambda_choice.Curve | None = None,
+    reference: Any = None,
 ) -> Steps[LambdaCurve]:
     """`lambda_curve` as a generator of `Iterate`."""
-    return (yield from _curve(prepare(image, psf, weights, settings), settings, grid))
+    return (yield from _curve(prepare(image, psf, weights, settings, reference), settings, grid))
 
 
 @dataclass(frozen=True)
@@ -370,6 +391,8 @@ class Scene:
     ----------
     image, weights
         As given; the weights broadcast to the image's shape, or None.
+    reference
+        Where a frame is known to be flat, or None.
     tiles
         Pieces that stand for the image; NaN where it is not to be looked at.
     blur
@@ -386,6 +409,7 @@ class Scene:
 
     image: Any
     weights: NDArray[Any] | None
+    reference: NDArray[np.bool_] | None
     tiles: list[NDArray[Any]]
     blur: Blur
     scale: float
@@ -424,7 +448,7 @@ class Scene:
         return core.reshape(tuple(s.stop - s.start for s in block.core))
 
 
-def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings) -> Scene:
+def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings, reference: Any = None) -> Scene:
     """Check what came, and estimate scale, detector and noise from pieces that stand for the image."""
     kernel = _kernel(psf, settings, image)
     _check_image(image)
@@ -438,6 +462,12 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings)
         tiles = [np.where(w > 0, tile, np.float32(np.nan)) for tile, w in zip(tiles, shown, strict=True)]
     if not any(np.isfinite(tile).any() for tile in tiles):
         raise ValueError("the image holds no finite value: open another layer")
+    region = None if reference is None else _reference(reference, image, kernel.ndim)
+    if region is None and settings.lam_rule == "reference":
+        raise ValueError(
+            "lam_rule='reference' needs a region where the object is known to be flat: give reference, True there, or "
+            "use another rule"
+        )
     gain, offset, detector = _detector(tiles, settings)
     sigma = settings.noise_sigma
     if sigma is None:
@@ -454,7 +484,7 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings)
         n_iter=settings.n_iter,
         tolerance=settings.tolerance,
     )
-    scene = Scene(image, checked, tiles, blur, scale, offset, gain, detector, sigma, settings.z_exponent)
+    scene = Scene(image, checked, region, tiles, blur, scale, offset, gain, detector, sigma, settings.z_exponent)
     if settings.regulariser != "denoiser":
         return scene
     smooth = dataclasses.replace(blur, regulariser="tikhonov", boundary="reflect", noise="gaussian", nonnegative=False)
@@ -519,6 +549,21 @@ def _weights(weights: Any, image: Any, ndim: int) -> NDArray[Any]:
     return np.broadcast_to(w, image.shape)
 
 
+def _reference(reference: Any, image: Any, ndim: int) -> NDArray[np.bool_]:
+    region = np.asarray(reference)
+    if region.dtype.kind != "b" or region.shape != tuple(image.shape[-ndim:]):
+        raise ValueError(
+            f"the reference region has the shape {region.shape} and type {region.dtype}: expected bool of the shape "
+            f"{tuple(image.shape[-ndim:])}, True where the object is known to be flat"
+        )
+    if np.count_nonzero(region) < _LEAST_REGION:
+        raise ValueError(
+            f"the reference region has {np.count_nonzero(region)} pixels: expected at least {_LEAST_REGION}, to tell "
+            "noise from flatness; draw it larger"
+        )
+    return region
+
+
 def _without_inf(tile: NDArray[Any]) -> NDArray[Any]:
     return np.where(np.isinf(tile), np.nan, tile) if tile.dtype.kind == "f" and np.isinf(tile).any() else tile
 
@@ -554,31 +599,81 @@ def _crop(scene: Scene) -> tuple[Array, Array | None]:
     return y, w
 
 
+def _crop_with_reference(scene: Scene) -> tuple[Array, Array | None, NDArray[np.bool_]]:
+    """A piece of the middle frame, scaled, and the reference region on it.
+
+    Of the pieces that hold half as much of the region as any does, the one of most contrast: what leaks into the
+    region shows that λ is too large, its noise that λ is too small.
+    """
+    assert scene.reference is not None
+    ndim = scene.blur.kernel.ndim
+    frame = tuple(slice(n // 2, n // 2 + 1) for n in scene.image.shape[:-ndim])
+    last = tuple(scene.image.shape[-ndim:])
+    edge = max(_CROP[ndim], 4 * max(scene.blur.kernel.shape))
+    starts = [np.unique(np.append(np.arange(0, max(n - edge, 0), edge // 4), max(n - edge, 0))).tolist() for n in last]
+    pieces = [tuple(slice(s, s + edge) for s in corner) for corner in itertools.product(*starts)]
+    held = [int(np.count_nonzero(scene.reference[piece])) for piece in pieces]
+    enough = [piece for piece, n in zip(pieces, held, strict=True) if 2 * n >= max(held)]
+    best = max(enough, key=lambda piece: float(np.nanstd(_without_inf(np.asarray(scene.image[frame + piece])))))
+    y, weights = scene.read(frame + best)
+    return y, weights, scene.reference[best]
+
+
 def _curve(
     scene: Scene, settings: DeconvolutionSettings, grid: lambda_choice.Curve | None = None
 ) -> Steps[LambdaCurve]:
     """The λ curve of the image, in its units."""
+    flat = _FLAT.get(scene.blur.regulariser, _FLAT_ELSE)
     if scene.closed_form and settings.lam_rule != "holdout":
         yield Iterate(0, 1, stage="choosing λ")
-        return lambda_choice.quadratic_curve(_spectrum(scene), grid, scene.sigma)
+        grid = lambda_choice.DEFAULT_GRID if grid is None else np.sort(grid)
+        spread = None if scene.reference is None else _closed_form_spread(scene, grid)
+        return lambda_choice.quadratic_curve(_spectrum(scene), grid, scene.sigma, spread, flat)
     if settings.lam is not None and grid is None:
         grid = np.array([settings.lam])  # only its residual is wanted
-    y, weights = _crop(scene)
+    region = None
+    if scene.reference is None:
+        y, weights = _crop(scene)
+    else:
+        y, weights, region = _crop_with_reference(scene)
     counted = np.ones_like(y) if weights is None else weights
-    spread = _spread(scene, y, counted, settings)
+    noise = _spread(scene, y, counted, settings)
     blur = scene.blur
     prior = make_prior(blur, fill_gaps(y, counted))
+
+    def solved(y: Array, weights: Array, lam: float, state: Any) -> Fit:
+        found = fit(blur, prior, y, weights, lam, state)
+        if region is None:
+            return found
+        return dataclasses.replace(found, reference=_std(blur.frame(y.shape).crop(found.state)[region]))
+
     found = yield from lambda_choice.solved_curve(
-        lambda y, w, lam, state: fit(blur, prior, y, w, lam, state),
+        solved,
         y,
-        spread,
+        noise,
         counted,
         grid=lambda_choice.SOLVED_GRID if grid is None else grid,
         complete=grid is not None,
         hold_out=settings.lam_rule == "holdout",
+        flat=flat,
         seed=settings.seed,
     )
     return lambda_choice.rescaled(found, scene.scale)
+
+
+def _closed_form_spread(scene: Scene, grid: lambda_choice.Curve) -> lambda_choice.Curve:
+    """Standard deviation of x̂ over the reference region, scaled, solved for every eighth λ and interpolated."""
+    y, _, region = _crop_with_reference(scene)
+    frame = scene.blur.frame(y.shape)
+    some = np.unique(np.append(np.arange(0, len(grid), 8), len(grid) - 1))
+    spread = [_std(frame.crop(finish(deblur(scene.blur, y, float(lam))))[region]) for lam in grid[some]]
+    known = np.maximum(spread, np.finfo(np.float32).tiny)
+    filled: lambda_choice.Curve = np.exp(np.interp(np.log(grid), np.log(grid[some]), np.log(known)))
+    return filled
+
+
+def _std(x: Array) -> float:
+    return float(np.std(x, dtype=np.float64))
 
 
 def _spread(scene: Scene, y: Array, weights: Array, settings: DeconvolutionSettings) -> Array:
@@ -622,11 +717,16 @@ def _spectrum(scene: Scene) -> Spectrum:
     return found
 
 
+def default_rule(scene: Scene) -> Rule:
+    """The rule for λ where none is named: see docs/choose-lambda.md for what was measured."""
+    return "balanced" if scene.reference is None else "reference"
+
+
 def _choose(curve: LambdaCurve, scene: Scene, settings: DeconvolutionSettings) -> tuple[float, str]:
     """λ and how it was chosen."""
     if settings.lam is not None:
         return settings.lam, "given"
-    rule: Rule = settings.lam_rule or ("gcv" if scene.closed_form else "balanced")
+    rule = settings.lam_rule or default_rule(scene)
     chosen = curve.choices[rule]
     if chosen is not None:
         return chosen, rule

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Curve = NDArray[np.float64]
-Rule = Literal["balanced", "sure", "gcv", "discrepancy", "l-curve", "holdout"]
+Rule = Literal["balanced", "sure", "gcv", "discrepancy", "l-curve", "holdout", "reference"]
 
 DEFAULT_GRID: Curve = np.logspace(-8, 3, 200)
 SOLVED_GRID: Curve = np.logspace(-5, 0, 16)
 _BINS = 8192
 _DISCREPANCY_AT_MOST = 4.0  # times the GCV choice: 2 % of error in an estimated σ can move it by a factor of ten
+_AS_FLAT = 1.1  # times the least spread in the reference region also counts as flat
 _DEAD_GAIN = 1e-13  # |H|² below this is single-precision rounding of the transfer function, not transfer
 
 
@@ -53,6 +54,9 @@ class LambdaCurve:
         ‖H x̂ − y‖² − Nσ² + 2σ²d, Stein's unbiased estimate of the error ‖H x̂ − H x‖²; NaN where σ is unknown.
     holdout
         Mean squared error of the data that were left out; NaN where none were.
+    reference
+        Standard deviation of x̂ over the reference region, where the object is known to be flat, relative to the data's
+        scale s; NaN without one.
     sigma
         The noise level that the rules used, data units; None if unknown.
     choices
@@ -68,6 +72,7 @@ class LambdaCurve:
     gcv: Curve
     sure: Curve
     holdout: Curve
+    reference: Curve
     sigma: float | None
     choices: dict[Rule, float | None]
     curvature: Curve
@@ -93,7 +98,7 @@ class LambdaCurve:
         """JSON-plain, for a record; scores that are unknown throughout are left out."""
         scores = {
             name: significant(values)
-            for name in ("lam", "residual_norm", "solution_norm", "gcv", "sure", "holdout")
+            for name in ("lam", "residual_norm", "solution_norm", "gcv", "sure", "holdout", "reference")
             if np.isfinite(values := getattr(self, name)).any()
         }
         return {**scores, "n_data": self.n_data, "sigma": self.sigma, "choices": dict(self.choices)}
@@ -107,13 +112,16 @@ def make_curve(
     freedom: Curve,
     sigma: float | None,
     holdout: Curve | None = None,
+    reference: Curve | None = None,
+    flat: float = 0.0,
 ) -> LambdaCurve:
     """All scores and choices from the residual², the solution norm and the degrees of freedom at each λ.
 
     "balanced" is the geometric mean of the GCV and the discrepancy choices, the second held between one and four
     times the first. GCV aims at H x̂, and for a blur leaves x̂ itself a little noisy; the discrepancy takes no account
-    of the fit's degrees of freedom, so it smooths a little too much, and can only lie above. See docs/choose-lambda.md
-    for what was measured.
+    of the fit's degrees of freedom, so it smooths a little too much, and can only lie above. "reference" is the
+    smallest λ, from the GCV choice up, at which x̂ spreads by ``flat`` at most over a region known to be flat (one
+    without a count holds no noise, and is flat at any λ). See docs/choose-lambda.md for what was measured.
 
     Sources: GCV: Golub, Heath, Wahba 1979, doi:10.1080/00401706.1979.10489751. SURE: Stein 1981,
     doi:10.1214/aos/1176345632. Discrepancy: Morozov 1966. L-curve: Hansen 1992, doi:10.1137/1034115.
@@ -122,6 +130,7 @@ def make_curve(
         gcv = n_data * residual2 / (n_data - freedom) ** 2
     sure = np.full(len(lam), np.nan)
     held = sure if holdout is None else holdout
+    spread = np.full(len(lam), np.nan) if reference is None else reference
     if sigma is not None:
         sure = residual2 - n_data * sigma**2 + 2 * sigma**2 * freedom
     curvature = l_curve_curvature(lam, np.sqrt(residual2), solution)
@@ -132,11 +141,15 @@ def make_curve(
         "discrepancy": None if sigma is None else crossing(lam, residual2, n_data * sigma**2),
         "l-curve": l_curve_corner(lam, curvature),
         "holdout": _parabola_minimum(lam, held),
+        "reference": None,
     }
     low, high = choices["gcv"], choices["discrepancy"]
+    at_least = _least_flat(lam, spread, flat)
+    if at_least is not None:
+        choices["reference"] = max(at_least, low or 0.0)
     if low is not None:
         choices["balanced"] = float(low * np.sqrt(np.clip((high or low) / low, 1, _DISCREPANCY_AT_MOST)))
-    return LambdaCurve(lam, n_data, np.sqrt(residual2), solution, gcv, sure, held, sigma, choices, curvature)
+    return LambdaCurve(lam, n_data, np.sqrt(residual2), solution, gcv, sure, held, spread, sigma, choices, curvature)
 
 
 @dataclass(frozen=True)
@@ -228,8 +241,14 @@ def spectrum(
     )
 
 
-def quadratic_curve(found: Spectrum, lam: Curve | None = None, sigma: float | None = None) -> LambdaCurve:
-    """The curve of ‖Hx − y‖² + λ‖Lx‖², exact, from the data's spectrum.
+def quadratic_curve(
+    found: Spectrum,
+    lam: Curve | None = None,
+    sigma: float | None = None,
+    reference: Curve | None = None,
+    flat: float = 0.0,
+) -> LambdaCurve:
+    """The curve of ‖Hx − y‖² + λ‖Lx‖², exact, from the data's spectrum; ``reference`` and ``flat`` as in `make_curve`.
 
     residual² = Σ (λ/(r+λ))² |Y|², ‖Lx̂‖² = Σ r/(r+λ)² |Y|², N − d = Σ λ/(r+λ).
     """
@@ -238,19 +257,21 @@ def quadratic_curve(found: Spectrum, lam: Curve | None = None, sigma: float | No
 
     if found.power.sum() <= 0:  # a constant image: every λ gives it back, no rule has a preference
         residual2 = np.full(len(grid), np.nan)
-    return make_curve(grid, found.size, residual2, np.sqrt(solution2), found.size - free, sigma)
+    return make_curve(grid, found.size, residual2, np.sqrt(solution2), found.size - free, sigma, None, reference, flat)
 
 
 @dataclass(frozen=True)
 class Fit:
     """One solution of a problem that is to be solved for many λ.
 
-    ``state`` is what the next solve starts from, ``predicted`` H x̂, ``penalty`` R(x̂).
+    ``state`` is what the next solve starts from, ``predicted`` H x̂, ``penalty`` R(x̂), ``reference`` the standard
+    deviation of x̂ over the reference region, NaN without one.
     """
 
     state: Any
     predicted: Array
     penalty: float
+    reference: float = float("nan")
 
 
 def solved_curve(
@@ -262,6 +283,7 @@ def solved_curve(
     grid: Curve = SOLVED_GRID,
     complete: bool = False,
     hold_out: bool = False,
+    flat: float = 0.0,
     seed: int = 0,
 ) -> Steps[LambdaCurve]:
     """The curve of any regulariser: solve from the largest λ down, each from the last, until the rules are settled.
@@ -277,6 +299,8 @@ def solved_curve(
         The λ to solve for; all of them, or until every rule has its answer.
     hold_out
         Solve also with a tenth of the data hidden, and predict them.
+    flat
+        The spread over a reference region that passes for flat.
     seed
         Of the probe vector for the degrees of freedom d = Σ ∂(Hx̂)_i/∂y_i, and of what is held out.
 
@@ -295,7 +319,7 @@ def solved_curve(
     whiten = scale / np.broadcast_to(np.asarray(spread, np.float64), y.shape)[counted]
 
     plain = nudged = held = None
-    rows: list[tuple[float, float, float, float, float]] = []
+    rows: list[tuple[float, ...]] = []
     for count, lam in enumerate(np.sort(grid)[::-1], start=1):
         plain = fit(y, weights, float(lam), plain.state if plain else None)
         freedom = float("nan")
@@ -308,12 +332,12 @@ def solved_curve(
         if hold_out:
             held = fit(y, shown, float(lam), held.state if held else plain.state)
             missed = float(np.mean(np.square((held.predicted - y)[hidden], dtype=np.float64)))
-        rows.append((float(lam), residual2, plain.penalty, freedom, missed))
-        if not complete and _settled(rows, n, scale, hold_out):
+        rows.append((float(lam), residual2, plain.penalty, freedom, missed, plain.reference))
+        if not complete and _settled(rows, n, scale):
             break
         yield Iterate(count, len(grid), stage=f"choosing λ ({count} of at most {len(grid)})")
-    lams, residual, penalty, freedoms, misses = (np.array(column)[::-1] for column in zip(*rows, strict=True))
-    return make_curve(lams, n, residual, penalty, freedoms, scale, misses)
+    lams, residual, penalty, freedoms, misses, spreads = (np.array(column)[::-1] for column in zip(*rows, strict=True))
+    return make_curve(lams, n, residual, penalty, freedoms, scale, misses, spreads, flat)
 
 
 _PROBE_STEP = 0.3  # of the noise: small against it, large against the solver's tolerance
@@ -334,16 +358,32 @@ def rescaled(curve: LambdaCurve, scale: float) -> LambdaCurve:
     )
 
 
-def _settled(rows: list[tuple[float, float, float, float, float]], n: float, sigma: float, hold_out: bool) -> bool:
+def _settled(rows: list[tuple[float, ...]], n: float, sigma: float) -> bool:
     """Whether the residual has fallen below the noise and every score has risen a few times since its minimum."""
     if len(rows) < _PAST_MINIMUM + 3:
         return False
-    _, residual2, _, freedom, missed = (np.array(column) for column in zip(*rows, strict=True))
-    scores = [residual2 + 2 * sigma**2 * freedom, residual2 / (n - freedom) ** 2]
-    if hold_out:
-        scores.append(missed)
-    past = all(len(rows) - 1 - int(np.argmin(score)) >= _PAST_MINIMUM for score in scores)
+    _, residual2, _, freedom, missed, spread = (np.array(column) for column in zip(*rows, strict=True))
+    scores = [residual2 + 2 * sigma**2 * freedom, residual2 / (n - freedom) ** 2, missed, spread]
+    past = all(len(rows) - 1 - int(np.nanargmin(s)) >= _PAST_MINIMUM for s in scores if np.isfinite(s).any())
     return past and residual2[-1] < n * sigma**2
+
+
+def _least_flat(grid: Curve, spread: Curve, flat: float) -> float | None:
+    """The smallest λ from which on, up to that of least spread, the reference region stays flat; None if unknown.
+
+    Flat is what spreads by ``flat`` at most, or by 1.1 times the least there is where that is more. The least spread
+    itself is no choice: regularisers flatten a flat region best long after the object is lost.
+    """
+    if not np.isfinite(spread).any():
+        return None
+    best = int(np.nanargmin(spread))
+    limit = max(flat, _AS_FLAT * float(spread[best]))
+    rough = np.flatnonzero(~(spread[:best] <= limit))
+    if not rough.size:
+        return float(grid[0])
+    last = int(rough[-1])  # the next is flat: between them the spread crosses the limit
+    t = np.log(spread[last] / limit) / np.log(spread[last] / spread[last + 1]) if spread[last + 1] > 0 else 1.0
+    return float(grid[last] * (grid[last + 1] / grid[last]) ** t)
 
 
 def _parabola_minimum(grid: Curve, score: Curve) -> float | None:
