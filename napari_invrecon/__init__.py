@@ -16,6 +16,7 @@ from napari_invrecon.recon.naive import NaiveInverse, naive
 from napari_invrecon.recon.probe import psf_from_description
 from napari_invrecon.recon.psf import gaussian_psf
 from napari_invrecon.recon.record import Reconstruction, array_hash
+from napari_invrecon.recon.tomography import TomographySettings, reconstruct_tilt_series
 
 __all__ = [
     "DeconvolutionSettings",
@@ -23,11 +24,13 @@ __all__ = [
     "LambdaCurve",
     "NaiveInverse",
     "Reconstruction",
+    "TomographySettings",
     "deconvolve",
     "deconvolve_energy",
     "gaussian_psf",
     "lambda_curve",
     "naive",
+    "reconstruct_tilt_series",
     "replay",
 ]
 
@@ -40,7 +43,8 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
     record : dict
         ``Reconstruction.record``, or a layer's ``metadata["invrecon"]``.
     sources : sequence of arrays
-        In the order in which the function took them; a point-spread function that was a model may be left out (None).
+        In the order in which the function took them; a point-spread function that was a model, and tilt angles, may be
+        left out (None).
 
     Returns
     -------
@@ -57,8 +61,8 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
     UserWarning
         A source is not the one that was recorded.
     """
-    if record.get("method") not in ("deconvolve", "deconvolve_energy"):
-        expected = "expected 'deconvolve' or 'deconvolve_energy'"
+    if record.get("method") not in ("deconvolve", "deconvolve_energy", "reconstruct_tilt_series"):
+        expected = "expected 'deconvolve', 'deconvolve_energy' or 'reconstruct_tilt_series'"
         raise ValueError(f"the record's method is {record.get('method')!r}: {expected}")
     described = record["sources"]
     given = list(sources) + [None] * (len(described) - len(sources))
@@ -70,6 +74,9 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
     if record["method"] == "deconvolve_energy":
         lam = None if record["settings"]["method"] == "richardson-lucy" else record["lam"]
         return deconvolve_energy(*given, **(record["settings"] | {"lam": lam}))
+    if record["method"] == "reconstruct_tilt_series":
+        angles = described[1]["angles_deg"] if given[1] is None else given[1]
+        return reconstruct_tilt_series(given[0], angles, **(record["settings"] | {"lam": record["lam"]}))
     psf = psf_from_description(described[1]) if given[1] is None else given[1]
     settings = record["settings"] | {"lam": record["lam"]}
     return deconvolve(given[0], psf, *given[2:], **settings)

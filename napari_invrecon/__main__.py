@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from napari_invrecon.io import Acquisition
+    from napari_invrecon.recon.solvers import Result, Steps
 
 
 def add_demo(commands: argparse._SubParsersAction) -> None:
@@ -91,6 +95,112 @@ def run_deconvolve(arguments: argparse.Namespace) -> None:
     print(arguments.output, record, sep="\n")
 
 
+def add_tomography(commands: argparse._SubParsersAction) -> None:
+    """``tomography``: what the dock does, on a tilt series, without a viewer."""
+    from napari_invrecon.recon.tomography import TomographySettings
+
+    parser = commands.add_parser("tomography", help="align and reconstruct a tilt series")
+    parser.add_argument("file", type=Path, metavar="FILE", help="its angles are in it, or in a .rawtlt or .mdoc beside")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mrc", help="a .json goes beside it")
+    parser.add_argument("--signal", metavar="NAME", help="which signal of a file with several; info lists them")
+    parser.add_argument(
+        "--align", action="store_true", help="align the images first; tilts that fit badly are left out"
+    )
+    parser.add_argument(
+        "--crop",
+        type=int,
+        nargs=4,
+        metavar=("Y0", "Y1", "X0", "X1"),
+        help="rows and columns to keep, before the binning",
+    )
+    add_settings(parser, TomographySettings)
+    parser.set_defaults(run=run_tomography)
+
+
+def run_tomography(arguments: argparse.Namespace) -> None:
+    """Leave the volume as MRC and its record as JSON."""
+    import json
+
+    from napari_invrecon.io.write_mrc import write_mrc
+    from napari_invrecon.recon.alignment import AlignmentSettings, alignment, apply_alignment
+    from napari_invrecon.recon.tomography import TomographySettings, tomography
+
+    if arguments.output.suffix.lower() not in (".mrc", ".rec"):
+        raise ValueError(f"'{arguments.output}': expected a name that ends in .mrc or .rec")
+    settings = TomographySettings(**settings_from(arguments, TomographySettings))
+    series = _tilt_series(arguments)
+    stack, angles = series.data, series.metadata["angles_deg"]
+    if arguments.crop:
+        y0, y1, x0, x1 = arguments.crop
+        stack = stack[:, y0:y1, x0:x1]
+    aligned = None
+    if arguments.align:
+        aligned = finish_aloud(alignment(stack, angles, AlignmentSettings(tilt_axis=settings.tilt_axis)))
+        stack, angles = apply_alignment(stack, aligned)[aligned.used], aligned.angles_deg[aligned.used]
+    result = finish_aloud(tomography(stack, angles, settings))
+    record = {**result.record, "file": arguments.file.name, "crop": arguments.crop}
+    if aligned is not None:
+        record["alignment"] = aligned.summary()
+    y, x = series.axes[-2:]
+    voxel_nm = y.scale * settings.bin if y.unit == x.unit == "nm" else None
+    write_mrc(
+        arguments.output, result.data, voxel_nm, [f"napari-invrecon {settings.algorithm} lambda {result.lam:.4g}"]
+    )
+    beside = arguments.output.with_suffix(".json")
+    beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if record["background"]["advice"]:
+        print(record["background"]["advice"])
+    lam = f"λ = {result.lam:.3g} ({record['lam_rule']}); " if result.lam else ""
+    print(f"{lam}{record['n_iter']} iterations: {record['stopped']}")
+    print(record["diagnostics"]["verdict"], *record["diagnostics"]["warnings"], sep="\n")
+    print(arguments.output, beside, sep="\n")
+
+
+def _tilt_series(arguments: argparse.Namespace) -> Acquisition:
+    """The one tilt series that the command names."""
+    from napari_invrecon.io import read
+
+    found = read(arguments.file)
+    chosen = [each for each in found if arguments.signal in (None, each.name) and "angles_deg" in each.metadata]
+    if len(chosen) == 1:
+        return chosen[0]
+    if len(chosen) > 1:
+        names = ", ".join(repr(each.name) for each in chosen)
+        raise ValueError(f"'{arguments.file.name}' holds the tilt series {names}: choose one with --signal")
+    held = ", ".join(f"'{each.name}' ({each.kind})" for each in found)
+    raise ValueError(
+        f"'{arguments.file.name}' holds {held} without tilt angles: put them into a .rawtlt of the same name, "
+        "one a line"
+    )
+
+
+def finish_aloud(steps: Steps[Result]) -> Result:
+    """Run to the end; print each new stage, and every few seconds where it stands and how long it will take."""
+    import time
+
+    from napari_invrecon.plugin.remaining_time import RemainingTime, in_words
+
+    remaining, stage, printed = RemainingTime(), "", time.monotonic()
+    while True:
+        try:
+            state = next(steps)
+        except StopIteration as end:
+            return end.value
+        now = time.monotonic()
+        left = remaining.update(state.step, state.n_steps, now)
+        if (state.stage == stage or not state.stage) and now - printed < _EVERY_SECONDS:
+            continue
+        stage, printed = state.stage or stage, now
+        words = [state.stage] if state.stage else []
+        words += [f"{state.step} of {state.n_steps}"] if state.n_steps > 1 else []
+        words += [f"residual/noise {state.residual:.3g}"] if math.isfinite(state.residual) else []
+        words += [f"{in_words(left)} left"] if left else []
+        print(" · ".join(words), flush=True)
+
+
+_EVERY_SECONDS = 2.0
+
+
 def add_settings(parser: argparse.ArgumentParser, settings_class: type) -> None:
     """One flag for each field of a settings class: ``lam_rule`` is ``--lam-rule``."""
     from napari_invrecon.recon.settings import parameters
@@ -122,6 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_demo(commands)
     add_info(commands)
     add_deconvolve(commands)
+    add_tomography(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from napari_invrecon.recon import blocks, slabs
+from napari_invrecon.recon.diagnostics import diagnose
 from napari_invrecon.recon.lambda_choice import rescaled
 from napari_invrecon.recon.operators import fft_workers
 from napari_invrecon.recon.projector import Geometry, projector_norm
-from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record, significant
+from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record
 from napari_invrecon.recon.settings import check, takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
 from napari_invrecon.recon.tilt_lambda import tilt_curve
@@ -333,7 +334,7 @@ def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Ste
 
     with slabs.workers(settings.cluster) as (pool, n_workers):
         plan = _plan(scene, settings, n_workers)
-        yield Iterate(0, 1, stage=f"at most {plan.peak_gb:.2g} GB of memory, {plan.n_slabs} slabs")
+        yield Iterate(0, 1, stage=f"up to {plan.peak_gb:.2g} GB of memory, {_slabs_in_words(plan)}")
         out = _allocate(scene, plan)
         history: list[Iterate] = []
         if plan.n_slabs == 1 and n_workers is None:
@@ -342,8 +343,14 @@ def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Ste
             fits, stopped = yield from _solve_slabs(scene, settings, lam, out, plan, pool, n_workers)
 
     misfit, n_data = (np.sum(each, axis=0) for each in zip(*((f.misfit, f.n_data) for f in fits), strict=True))
-    level = series.noise_level(series.clearest)
-    per_tilt = np.sqrt(misfit / np.maximum(n_data, 1)) / (level or 1.0)
+    unit = series.scale[series.clearest]
+    found = diagnose(
+        series.angles_deg,
+        diameter_px=series.width,
+        algorithm=settings.algorithm,
+        residual_per_tilt=np.sqrt(misfit / np.maximum(n_data, 1)) * unit,
+        noise_sigma=series.sigma[series.clearest] or None,
+    )
     record = make_record(
         "reconstruct_tilt_series",
         settings,
@@ -362,8 +369,8 @@ def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Ste
             "advice": advice,
         },
         noise={"sigma": [v or None for v in series.sigma], "gain": series.gain, "missing_data": series.n_missing},
-        residual_over_noise=float(np.sqrt(misfit.sum() / max(n_data.sum(), 1)) / level) if level else None,
-        residual_per_tilt=significant(per_tilt),
+        residual_over_noise=found.residual_over_noise,
+        diagnostics=found.summary(),
         n_iter=max(f.n_iter for f in fits),
         stopped=stopped,
         residual=[_finite(float(f"{i.residual:.6g}")) for i in history],
@@ -440,6 +447,12 @@ def _plan(scene: Scene, settings: TomographySettings, n_workers: int | None) -> 
     return slabs.estimate(
         settings.algorithm, voxels, n_data, series.n_slices, series.n_channels, settings.memory_gb, n_workers
     )
+
+
+def _slabs_in_words(plan: MemoryEstimate) -> str:
+    if plan.n_slabs == 1:
+        return "the whole at once"
+    return f"{plan.n_slabs} slabs of {plan.slab_slices} slices, {plan.n_workers} at a time"
 
 
 def _allocate(scene: Scene, plan: MemoryEstimate) -> Any:
@@ -564,10 +577,8 @@ def _solve_slabs(
 
 
 def _tilt_facts(scene: Scene) -> dict[str, Any]:
-    angles = np.sort(scene.series.angles_deg)
     return {
-        "range_deg": [float(angles[0]), float(angles[-1])],
-        "median_step_deg": float(np.median(np.diff(angles))),
+        "used": np.flatnonzero(scene.series.used),
         "axis": scene.series.tilt_axis,
         "axis_shift_px": scene.series.axis_shift_px,
         "excluded": np.flatnonzero(~scene.series.used),
