@@ -8,13 +8,13 @@ import numpy as np
 
 from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.deblurring import Blur, BoundaryName, predict
+from napari_invrecon.recon.probe import PointSpread
 from napari_invrecon.recon.solvers import Iterate, Steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_invrecon.recon.operators import Array
-    from napari_invrecon.recon.probe import PointSpread
 
 FITS_NOISE, TOO_SMOOTH = 0.95, 1.05
 """‖Hx̂ − y‖/(σ√N) below and above which a fit is called under- and over-regularised."""
@@ -36,7 +36,9 @@ def verdict(residual_over_noise: float | None) -> str:
     return start + "well regularised, fits to the noise."
 
 
-def residual_steps(image: Any, x: Any, psf: PointSpread, record: dict[str, Any]) -> Steps[NDArray[np.float32]]:
+def residual_steps(
+    image: Any, x: Any, psf: PointSpread | NDArray[Any], record: dict[str, Any]
+) -> Steps[NDArray[np.float32]]:
     """(h ⋆ x̂ + b − y)/σ, in the image's shape, as a generator of `Iterate`.
 
     Parameters
@@ -46,7 +48,7 @@ def residual_steps(image: Any, x: Any, psf: PointSpread, record: dict[str, Any])
     x
         x̂, the result, in the image's units and shape.
     psf
-        The model with which it was made.
+        The model or the array with which it was made.
     record
         The result's. Its ``noise_sigma`` is σ; for counts the variance is gain · (h ⋆ x̂ + b), of at least one count.
 
@@ -66,7 +68,12 @@ def residual_steps(image: Any, x: Any, psf: PointSpread, record: dict[str, Any])
         raise ValueError("the residual has no scale, as the noise level is unknown: type the noise σ, and run again")
     if settings["z_exponent"] is not None:
         raise ValueError("the result is a Z-equivalent, whose blur is not the image: run without the Z exponent")
-    kernel = psf.kernel(settings["pixel_size_nm"], min(2, image.ndim))
+    if isinstance(psf, PointSpread):
+        kernel = psf.kernel(settings["pixel_size_nm"], min(2, image.ndim))
+    else:
+        kernel = np.asarray(psf, np.float32)
+    if settings["normalise_psf"]:
+        kernel = (kernel / kernel.sum(dtype=np.float64)).astype(np.float32)
     boundary: BoundaryName = "periodic" if record["boundary"] == "periodic" else "reflect"
     blur = Blur(kernel=kernel, regulariser="l2", boundary=boundary)
     offset, gain, background = record["detector"]["offset"], record["detector"]["gain"], settings["background"]

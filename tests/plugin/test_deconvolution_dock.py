@@ -19,7 +19,7 @@ from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QMenu
 from superqt.utils import WorkerBase
 
-from napari_invrecon.plugin.widgets import deconvolution as dock_module
+from napari_invrecon.plugin import inputs as inputs_module
 from napari_invrecon.plugin.widgets.deconvolution import DeconvolutionDock
 from napari_invrecon.recon.psf import FWHM_PER_SIGMA
 from napari_invrecon.recon.record import array_hash
@@ -119,7 +119,7 @@ def held(monkeypatch):
 
     control = Held()
     control.opened, control.ended = threading.Event(), []
-    real = dock_module.deconvolution
+    real = inputs_module.deconvolution
 
     def hold(*args):
         steps, answer = real(*args), None
@@ -139,7 +139,7 @@ def held(monkeypatch):
             steps.close()
             control.ended.append(threading.get_ident())
 
-    monkeypatch.setattr(dock_module, "deconvolution", hold)
+    monkeypatch.setattr(inputs_module, "deconvolution", hold)
     yield control
     control.opened.set()
 
@@ -409,7 +409,7 @@ CLOSED_AND_COLLECTED = """
 import gc, sys, threading, time
 import napari, numpy as np
 from qtpy.QtWidgets import QApplication
-from napari_invrecon.plugin.widgets import deconvolution as dock_module
+from napari_invrecon.plugin import inputs as inputs_module
 from napari_invrecon.recon.solvers import Iterate
 
 def steps(*_):
@@ -423,7 +423,7 @@ def events(seconds):
         QApplication.processEvents()
         time.sleep(0.01)
 
-dock_module.deconvolution = steps
+inputs_module.deconvolution = steps
 viewer = napari.Viewer(show_welcome_screen=False)
 viewer.add_image(np.eye(64))
 docked, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Deconvolve")

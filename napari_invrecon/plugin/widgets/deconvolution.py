@@ -10,17 +10,20 @@ from napari.layers import Image
 from qtpy.QtWidgets import QCheckBox, QFormLayout
 
 from napari_invrecon.plugin.failure import notify_failure
+from napari_invrecon.plugin.inputs import Inputs
 from napari_invrecon.plugin.layers import pixel_size_nm
 from napari_invrecon.plugin.preview import Looked, Preview
+from napari_invrecon.plugin.regions import Outlines
 from napari_invrecon.plugin.results import add_result, describe_layer
+from napari_invrecon.plugin.widgets.compare_row import Compared, CompareRow
 from napari_invrecon.plugin.widgets.dock import Dock
 from napari_invrecon.plugin.widgets.form import SettingsForm
 from napari_invrecon.plugin.widgets.lambda_control import LambdaControl
 from napari_invrecon.plugin.widgets.lambda_panel import LambdaPanel
 from napari_invrecon.plugin.widgets.psf_row import PsfRow
+from napari_invrecon.plugin.widgets.region_row import RegionRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
-from napari_invrecon.plugin.widgets.verdict_row import VerdictRow
-from napari_invrecon.recon.deconvolution import DeconvolutionSettings, curve_steps, deconvolution
+from napari_invrecon.recon.deconvolution import DeconvolutionSettings
 
 if TYPE_CHECKING:
     from napari_invrecon.plugin.worker import MakeSteps
@@ -29,6 +32,14 @@ if TYPE_CHECKING:
 _PREVIEW_TIP = (
     "Deconvolve the middle of the view (512 × 512 pixels, 2048 × 2048 where one division does it) into one layer "
     "'preview' whenever λ, a setting or the view changes. Untick to remove it; no other layer is changed."
+)
+_FLAT_TIP = (
+    "A Shapes or Labels layer over vacuum, or a bare support: where the object is known to be flat. The rule "
+    "'reference' takes the λ with which it comes out flat; automatic takes that rule where a region is chosen."
+)
+_IGNORED_TIP = (
+    "A Shapes or Labels layer over pixels that must not count: dead, saturated, dirt, out of the field of view. What "
+    "the object is there follows from the pixels around them."
 )
 
 
@@ -52,7 +63,11 @@ class DeconvolutionDock(Dock):
         self.lam = LambdaControl(self)
         self.run_row = RunRow(self, task="Deconvolve")
         self.run_button = self.run_row.run_button
-        self.verdict = VerdictRow(napari_viewer, self)
+        self.compare = CompareRow(napari_viewer, self)
+        self.ignored = RegionRow(napari_viewer, self)
+        self.flat = RegionRow(napari_viewer, self)
+        self.settings.insert("lam_rule", "Flat region", self.flat, _FLAT_TIP)
+        self.settings.insert("noise_sigma", "Ignore", self.ignored, _IGNORED_TIP)
 
         self.lambda_panel = LambdaPanel(napari_viewer, self._curve, self)
         self.preview_box = QCheckBox("Preview", self)
@@ -64,15 +79,19 @@ class DeconvolutionDock(Dock):
         what.addRow("PSF", self.psf)
         self.lay_out(
             (what, self.settings, self.lam, self.lambda_panel, self.preview_box),
-            below=(self.run_row, self.verdict),
+            below=(self.run_row, self.compare),
         )
 
         self.preview_box.toggled.connect(self._look)
         self.preview.looked.connect(self._show_looked)
         self.preview.failed.connect(self._show_why_no_preview)
         self.preview.removed.connect(self._switch_preview_off)
-        for changed in (self.image.changed, self.psf.changed, self.settings.changed, self.lam.valueChanged):
+        regions = (self.ignored.changed, self.flat.changed)
+        for changed in (self.image.changed, self.psf.changed, self.settings.changed, self.lam.valueChanged, *regions):
             changed.connect(self._look)
+        for changed in (self.settings.changed, *regions):
+            changed.connect(self._explain)
+        self.compare.switched.connect(self.preview.hide)
         for moved in (self.viewer.scene.camera.events, self.viewer.dims.events.point):
             moved.connect(self._look)
         self.image.changed.connect(self._fill_in)
@@ -101,19 +120,19 @@ class DeconvolutionDock(Dock):
         if layer is None or self._why_not():
             return
         source = describe_layer(layer)
-        settings = self._settings(layer, self.lam.value)
-        psf, image = self.psf.value, layer.data
+        inputs = self._inputs(layer, self.lam.value)
         self._layer = None
 
         def keep(result: Reconstruction) -> None:
-            if settings.lam is None:
-                self.lam.show_chosen(result.lam, result.record["lam_rule"])
-            self.lambda_panel.show_curve(result.record["curve"])
+            record = result.record
+            if inputs.settings.lam is None:
+                self.lam.show_chosen(result.lam, record["lam_rule"])
+            self.lambda_panel.show_curve(record["curve"])
             self.lambda_panel.show_lam(result.lam)
             self._layer = add_result(self.viewer, result, source, f"deconvolved λ={result.lam:.3g}")
-            self.verdict.show_result(self._layer, image, psf, source)
+            self.compare.show_result(Compared(self._layer, layer, source, lambda: inputs.residual(result.data, record)))
 
-        self.run_row.start(lambda: deconvolution(image, psf, None, settings), keep)
+        self.run_row.start(inputs.run, keep)
 
     def stop(self) -> None:
         """Cancel the run, remove the preview."""
@@ -124,6 +143,8 @@ class DeconvolutionDock(Dock):
         """Offer the layers that there are now; napari calls this when they change."""
         self.image.reset_choices()
         self.psf.offer(self.image.choices)
+        self.ignored.offer()
+        self.flat.offer()
         self._explain()
 
     def _images(self, _: object = None) -> list[Image]:
@@ -145,9 +166,14 @@ class DeconvolutionDock(Dock):
         if self.psf.needs_nm and pixel_size_nm(layer) is None:
             return f"'{layer.name}' has no pixel size in nm: give the width in pixels"
         try:
-            _ = self.psf.value
+            inputs = self._inputs(layer, None)
         except ValueError as error:
             return str(error)
+        for region in (inputs.flat, inputs.ignored):
+            if isinstance(region, Outlines) and not region.corners:
+                return f"'{region.name}' has no closed shape: draw a rectangle, an ellipse or a polygon in it"
+        if inputs.settings.lam_rule == "reference" and inputs.flat is None:
+            return "The rule 'reference' needs a flat region: draw one in a Shapes layer, and choose it under Advanced"
         return ""
 
     def _fill_in(self, _: object = None) -> None:
@@ -161,16 +187,15 @@ class DeconvolutionDock(Dock):
             layer.events.units.connect(self._explain)
             self.psf.fill_in(layer.metadata.get("acquisition", {}))
 
-    def _settings(self, layer: Image, lam: float | None) -> DeconvolutionSettings:
-        return DeconvolutionSettings(**self.settings.values(), lam=lam, pixel_size_nm=pixel_size_nm(layer))
+    def _inputs(self, layer: Image, lam: float | None) -> Inputs:
+        """What the dock shows; ValueError where a layer that it needs is not there."""
+        settings = DeconvolutionSettings(**self.settings.values(), lam=lam, pixel_size_nm=pixel_size_nm(layer))
+        return Inputs(layer.data, self.psf.value, self.ignored.region(layer), self.flat.region(layer), settings)
 
     def _curve(self) -> MakeSteps | None:
         """The computation of the λ curve of what the dock shows."""
         layer = self.image.value
-        if layer is None or self._why_not():
-            return None
-        image, psf, settings = layer.data, self.psf.value, self._settings(layer, None)
-        return lambda: curve_steps(image, psf, None, settings)
+        return None if layer is None or self._why_not() else self._inputs(layer, None).curve
 
     def _look(self, _: object = None) -> None:
         """Ask for a preview of what the dock shows, or remove it."""
@@ -179,7 +204,7 @@ class DeconvolutionDock(Dock):
             self.preview.stop()
             self.preview_box.setText("Preview")
         elif layer is not None and not self._why_not():
-            self.preview.request(layer, self.psf.value, self._settings(layer, self.lam.value))
+            self.preview.request(layer, self._inputs(layer, self.lam.value))
 
     def _show_looked(self, looked: Looked) -> None:
         self.preview_box.setText("Preview")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
@@ -82,6 +82,13 @@ class SettingsForm(QWidget):
         """The control of a field, to disable it and say why in its tooltip."""
         return self._rows[name].control
 
+    def insert(self, after: str, label: str, control: QWidget, tooltip: str) -> None:
+        """Put a control that is no field below the row of one; its value is the dock's business."""
+        page = self._rows[after].control.parentWidget()
+        layout = page.layout()
+        row, _ = layout.getWidgetPosition(self._rows[after].control)
+        _add_row(layout, label, control, tooltip, row + 1)
+
     def _tell(self, *_: object) -> None:
         if not self._quiet:
             self.changed.emit()
@@ -94,16 +101,21 @@ class SettingsForm(QWidget):
         layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for each in shown:
             control = self._rows[each.name].control
-            control.setToolTip(_tooltip(each))
             control.setAccessibleName(each.label)
             if isinstance(control, QCheckBox):  # has its label itself
+                control.setToolTip(_tooltip(each))
                 layout.addRow(control)
                 continue
-            label = QLabel(_title(each), page)
-            label.setToolTip(_tooltip(each))
-            label.setBuddy(control)
-            layout.addRow(label, control)
+            _add_row(layout, _title(each), control, _tooltip(each), layout.rowCount())
         return page
+
+
+def _add_row(layout: QFormLayout, title: str, control: QWidget, tooltip: str, row: int) -> None:
+    label = QLabel(title, layout.parentWidget())
+    label.setBuddy(control)
+    for each in (label, control):
+        each.setToolTip(tooltip)
+    layout.insertRow(row, label, control)
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,10 @@ def _row(parameter: Parameter, changed: Callable[..., None]) -> _Row:
     if parameter.type is bool:
         return _magicgui_row(CheckBox(text=parameter.label, value=parameter.default), changed)
     if parameter.type is str:
-        return _magicgui_row(LineEdit(value=parameter.default), changed)
+        row = _magicgui_row(LineEdit(value=parameter.default or ""), changed)
+        if not parameter.optional:
+            return row
+        return replace(row, read=lambda: row.read() or None, write=lambda value: row.write(value or ""))  # empty: None
     if parameter.type is int and not parameter.optional:
         low = -_LARGEST_INT if parameter.minimum is None else int(parameter.minimum)
         high = _LARGEST_INT if parameter.maximum is None else int(parameter.maximum)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
 
-from napari_invrecon.plugin.layers import pixel_size_nm
+from napari_invrecon.plugin.psf_layer import PsfLayer
 from napari_invrecon.plugin.widgets.number_field import NumberField
-from napari_invrecon.recon.measured_psf import MeasuredPSF, measured_psf
-from napari_invrecon.recon.probe import AiryPSF, GaussianPSF, LorentzianPSF, PointSpread, StemProbe
+from napari_invrecon.recon.probe import AiryPSF, GaussianPSF, LorentzianPSF, StemProbe
 from napari_invrecon.recon.psf import FWHM_PER_SIGMA
 
 if TYPE_CHECKING:
@@ -22,10 +20,11 @@ if TYPE_CHECKING:
 _TOOLTIP = (
     "y = h ⋆ x + noise: h is the blur of the probe or the optics. σ and FWHM: a Gaussian of this standard deviation, "
     "or full width at half maximum (2.355 σ). Lorentzian: long tails, the image of a line has this FWHM. Airy: a "
-    "perfect lens. STEM probe: with aberrations. Measured: a layer that shows a point. Wider sharpens more and needs "
-    "better data; too wide rings."
+    "perfect lens. STEM probe: with aberrations. Measured: a layer that shows a point. Exact: a layer whose values are "
+    "the kernel, its centre at index n // 2. Wider sharpens more and needs better data; too wide rings."
 )
-_LORENTZIAN, _AIRY, _STEM, _MEASURED = "Lorentzian FWHM (nm)", "Airy disc", "STEM probe", "measured: layer"
+_LORENTZIAN, _AIRY, _STEM = "Lorentzian FWHM (nm)", "Airy disc", "STEM probe"
+_MEASURED, _EXACT = "measured: layer", "exact: layer"
 _GAUSSIANS = {"σ (px)": ("sigma", "px"), "σ (nm)": ("sigma", "nm"), "FWHM (nm)": ("fwhm", "nm")}
 # name: label, value to start from, range, what it is
 _OPTICS: dict[str, tuple[str, float, float, float, str]] = {
@@ -37,6 +36,8 @@ _OPTICS: dict[str, tuple[str, float, float, float, str]] = {
 }
 _LENS = ("voltage_kv", "convergence_mrad")
 _FIELDS = {_AIRY: _LENS, _STEM: tuple(_OPTICS)}
+
+PsfModel = GaussianPSF | LorentzianPSF | AiryPSF | StemProbe
 
 
 class PsfRow(QWidget):
@@ -52,11 +53,13 @@ class PsfRow(QWidget):
         self.width = NumberField(self, minimum=1e-6, maximum=1e6)
         self.width.setValue(2.0)
         self.layer = QComboBox(self)
-        self.layer.setToolTip("The layer that shows a point; its spot is centred, its background taken off.")
+        self.layer.setToolTip(
+            "The layer that shows a point. Measured: its spot is centred, its background taken off. Exact: as it is."
+        )
         self.layer.setMinimumContentsLength(6)
         self.layer.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.unit = QComboBox(self)
-        self.unit.addItems([*_GAUSSIANS, _LORENTZIAN, _AIRY, _STEM, _MEASURED])
+        self.unit.addItems([*_GAUSSIANS, _LORENTZIAN, _AIRY, _STEM, _MEASURED, _EXACT])
         self.unit.setMinimumContentsLength(7)
         self.unit.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.optics = {name: NumberField(self, minimum=row[2], maximum=row[3]) for name, row in _OPTICS.items()}
@@ -80,23 +83,23 @@ class PsfRow(QWidget):
         for each in (self, self.width, self.unit):
             each.setToolTip(_TOOLTIP)
         self._layers: list[Image] = []
-        self._measured: tuple[Any, float | None, MeasuredPSF] | None = None
+        self._read: PsfLayer | None = None
         self._show_rows()
         self.width.valueChanged.connect(self.changed)
         self.layer.currentIndexChanged.connect(self.changed)
         self.unit.currentIndexChanged.connect(self._choose)
 
     @property
-    def value(self) -> PointSpread:
-        """The point-spread model; ValueError, with the remedy, where a layer shows no point."""
+    def value(self) -> PsfModel | PsfLayer:
+        """The point-spread model, or the layer that holds it; ValueError where there is no layer."""
         kind = self.unit.currentText()
         if kind in _FIELDS:
             for field in self.optics.values():
                 field.interpretText()
             values = {name: self.optics[name].value() for name in _FIELDS[kind]}
             return AiryPSF(**values) if kind == _AIRY else StemProbe(**values)
-        if kind == _MEASURED:
-            return self._measure()
+        if kind in (_MEASURED, _EXACT):
+            return self._layer(as_it_is=kind == _EXACT)
         self.width.interpretText()
         if kind == _LORENTZIAN:
             return LorentzianPSF(self.width.value(), "nm")
@@ -107,7 +110,7 @@ class PsfRow(QWidget):
     @property
     def needs_nm(self) -> bool:
         """Whether the image must have a pixel size."""
-        return self.unit.currentText() not in ("σ (px)", _MEASURED)
+        return self.unit.currentText() not in ("σ (px)", _MEASURED, _EXACT)
 
     def offer(self, layers: Sequence[Image]) -> None:
         """The layers that may show a point; the chosen one stays while it is among them."""
@@ -121,13 +124,13 @@ class PsfRow(QWidget):
         if chosen in self._layers:
             self.layer.setCurrentIndex(self._layers.index(chosen))
         self.layer.blockSignals(False)
-        if self._measured is not None and all(self._measured[0] is not each.data for each in layers):
-            self._measured = None
-        if self.unit.currentText() == _MEASURED and chosen not in self._layers:
+        if self._read is not None and all(self._read.data is not each.data for each in layers):
+            self._read = None
+        if self.unit.currentText() in (_MEASURED, _EXACT) and chosen not in self._layers:
             self.changed.emit()
 
     def fill_in(self, acquisition: dict[str, Any]) -> None:
-        """Microscope parameters, and a Gaussian ``psf``, that an image's file gives; the others stay as they are."""
+        """Microscope parameters, and a ``psf``, that an image's file gives; the others stay as they are."""
         for name, field in self.optics.items():
             value = acquisition.get(name)
             if isinstance(value, (int, float)) and field.minimum() <= value <= field.maximum():
@@ -136,21 +139,21 @@ class PsfRow(QWidget):
         if known.get("model") == "gaussian":
             self.unit.setCurrentText(f"σ ({known['unit']})")
             self.width.setValue(known["sigma"])
+        elif known.get("model") == "array" and known.get("layer") in self._names():
+            self.unit.setCurrentText(_EXACT)
+            self.layer.setCurrentText(known["layer"])
 
     def _names(self) -> list[str]:
         return [self.layer.itemText(i) for i in range(self.layer.count())]
 
-    def _measure(self) -> MeasuredPSF:
+    def _layer(self, *, as_it_is: bool) -> PsfLayer:
+        """The chosen layer; the same object as long as nothing has changed, as it keeps what it has read."""
         if not self._layers:
             raise ValueError("no layer shows the point-spread function: open the image of a point")
-        layer = self._layers[self.layer.currentIndex()]
-        pixel = pixel_size_nm(layer)
-        if self._measured is None or self._measured[0] is not layer.data or self._measured[1] != pixel:
-            if layer.data.shape[:-2] != (1,) * (layer.data.ndim - 2):
-                raise ValueError(f"'{layer.name}' has the shape {layer.data.shape}: expected one image of a point")
-            array = np.asarray(layer.data).reshape(layer.data.shape[-2:])
-            self._measured = (layer.data, pixel, measured_psf(array, pixel_size_nm=pixel))
-        return self._measured[2]
+        now = PsfLayer(self._layers[self.layer.currentIndex()], as_it_is=as_it_is)
+        if self._read is None or not self._read.same(now):
+            self._read = now
+        return self._read
 
     def _choose(self, _: int) -> None:
         self._show_rows()
@@ -159,6 +162,6 @@ class PsfRow(QWidget):
     def _show_rows(self) -> None:
         kind = self.unit.currentText()
         self.width.setVisible(kind in (*_GAUSSIANS, _LORENTZIAN))
-        self.layer.setVisible(kind == _MEASURED)
+        self.layer.setVisible(kind in (_MEASURED, _EXACT))
         for name, field in self.optics.items():
             self._page.setRowVisible(field, name in _FIELDS.get(kind, ()))
