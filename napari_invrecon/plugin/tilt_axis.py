@@ -1,0 +1,86 @@
+"""The tilt axis, drawn on its stack: a line in a Shapes layer, which is no data and can be switched off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Shapes
+from qtpy.QtCore import QObject, Signal
+
+if TYPE_CHECKING:
+    from napari import Viewer
+    from napari.layers import Image
+
+_NAME = "tilt axis"
+_COLOUR = "#e69f00"
+_WIDTH = 1 / 250  # of the image's longer side
+
+
+class TiltAxisLine(QObject):
+    """Keeps one layer up to date while it is on; it belongs to no other layer and changes none."""
+
+    removed = Signal()
+    """The user deleted the layer."""
+
+    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.layer: Shapes | None = None
+        viewer.layers.events.removed.connect(self._forget)
+
+    def show(self, stack: Image, axis: str, shift_px: float, rotation_deg: float) -> None:
+        """Draw the axis of ``stack``, in every image of it; see `ends`."""
+        line = ends(stack.data.shape[-2:], axis, shift_px, rotation_deg)
+        place = {"scale": stack.scale[-2:], "translate": stack.translate[-2:]}
+        if self.layer is None:
+            self.layer = Shapes(
+                [line],
+                shape_type="line",
+                name=_NAME,
+                edge_color=_COLOUR,
+                edge_width=_WIDTH * max(stack.data.shape[-2:]),
+                units=stack.units[-2:],
+                axis_labels=("y", "x"),
+                **place,
+            )
+            self.layer.editable = False
+            selected = set(self._viewer.layers.selection)
+            self._viewer.add_layer(self.layer)
+            self._viewer.layers.selection = selected
+        else:
+            self.layer.data = [line]
+            self.layer.scale, self.layer.translate = place["scale"], place["translate"]
+
+    def hide(self) -> None:
+        """Remove the layer."""
+        layer, self.layer = self.layer, None
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def _forget(self, event: Any) -> None:
+        if self.layer is not None and event.value is self.layer:
+            self.layer = None
+            self.removed.emit()
+
+
+def ends(shape: tuple[int, int], axis: str, shift_px: float, rotation_deg: float) -> np.ndarray:
+    """((y, x), (y, x)) of the axis's ends, in pixels.
+
+    Parameters
+    ----------
+    shape
+        (y, x) of an image.
+    axis
+        "y" or "x", the array axis that it roughly lies along.
+    shift_px
+        How far it lies beyond the middle of the image, towards larger x (y for an axis along x).
+    rotation_deg
+        From the array axis to the tilt axis, positive from +x towards +y.
+    """
+    phi = np.deg2rad(rotation_deg)
+    along = np.array([np.cos(phi), -np.sin(phi)] if axis == "y" else [np.sin(phi), np.cos(phi)])
+    across = np.array([0.0, shift_px] if axis == "y" else [shift_px, 0.0])
+    middle = (np.array(shape) - 1) / 2 + across
+    half = shape[0 if axis == "y" else 1] / 2
+    return np.stack([middle - half * along, middle + half * along])

@@ -1,0 +1,215 @@
+"""A quick look at what the algorithm and λ do: one slice across the tilt axis, beside the stack."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image
+from qtpy.QtCore import QObject, Signal, Slot
+
+from napari_invrecon.plugin.contrast import contrast_limits
+from napari_invrecon.plugin.tilt_results import volume_place
+from napari_invrecon.plugin.tilt_series import TiltInput
+from napari_invrecon.plugin.worker import LatestOnly
+from napari_invrecon.recon.lambda_choice import LambdaCurve
+from napari_invrecon.recon.solvers import Iterate, Steps
+from napari_invrecon.recon.tomography import (
+    WITHOUT_LAMBDA,
+    TomographySettings,
+    choose_lambda,
+    contrast_slices,
+    prepare,
+    reconstruct_slices,
+    tilt_lambda_curve,
+)
+
+if TYPE_CHECKING:
+    from napari import Viewer
+    from napari.layers import Layer
+
+    from napari_invrecon.plugin.tilt_results import Plane
+
+_GAP = 0.03  # of the stack's height, between it and the slice
+# What `prepare` depends on.
+_OF_SCENE = (
+    "tilt_axis", "bin", "background", "estimate_background", "noise", "noise_sigma", "thickness_px", "axis_shift_px",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LookedSlice:
+    """Slice ``index`` of the (binned) stack along the tilt axis, (z, across); λ, and the curve it was chosen from."""
+
+    data: np.ndarray
+    index: int
+    lam: float
+    rule: str
+    curve: LambdaCurve | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One request. What its parts depend on is compared, the data by identity."""
+
+    given: TiltInput
+    data: Any  # the layer's own array; its projections are another view at each look
+    settings: TomographySettings
+    index: int | None
+
+    def scene(self) -> tuple[Any, ...]:
+        """What the checked and scaled stack depends on."""
+        angles = tuple(self.given.angles_deg.tolist())
+        return (id(self.data), angles, *(getattr(self.settings, name) for name in _OF_SCENE))
+
+    def curve(self) -> tuple[Any, ...]:
+        """What the λ curve depends on."""
+        return (*self.scene(), dataclasses.replace(self.settings, lam=None))
+
+    def whole(self) -> tuple[Any, ...]:
+        """What the slice depends on."""
+        return (*self.scene(), self.settings, self.index)
+
+
+class _Known:
+    """What requests have in common, kept from one to the next."""
+
+    def __init__(self) -> None:
+        self.data: Any = None  # keeps its id from being given to another
+        self.scene: tuple[Any, Any] = (None, None)
+        self.curve: tuple[Any, LambdaCurve | None] = (None, None)
+
+
+class TiltPreview(QObject):
+    """Keeps one layer up to date while it is on; the newest request replaces an older one. No other layer is touched.
+
+    Scale, background and noise are those of the whole stack, so λ means what it means for a run.
+    """
+
+    looked = Signal(object)
+    """A `LookedSlice` was shown."""
+    failed = Signal(object)
+    """The exception of the newest request."""
+    removed = Signal()
+    """The user deleted the layer; the preview is off now."""
+
+    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.layer: Image | None = None
+        self._asked: _Asked | None = None
+        self._plane: Plane | None = None
+        self._known = _Known()
+        self._latest = LatestOnly(self)
+        self._latest.ready.connect(self._show)
+        self._latest.failed.connect(self._fail)
+        viewer.layers.events.removed.connect(self._forget)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being computed, or is about to be."""
+        return self._latest.busy
+
+    def request(self, given: TiltInput, settings: TomographySettings, index: int | None, plane: Plane) -> None:
+        """Show slice ``index`` of a stack (tilt, y, x), None: the one with the most contrast.
+
+        With ``settings.lam`` or, where it is None, a λ from the data.
+        """
+        asked = _Asked(given, given.layer.data, settings, index)
+        if self._asked is not None and asked.whole() == self._asked.whole():
+            return
+        self._asked, self._plane = asked, plane
+        known = self._known
+        self._latest.request(lambda: _look(asked, known))
+
+    def stop(self) -> None:
+        """Drop what runs and remove the layer."""
+        self._latest.cancel()
+        self._asked, self._plane, self._known = None, None, _Known()
+        layer, self.layer = self.layer, None
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def owns(self, layer: Layer) -> bool:
+        """Whether this is the preview's own layer, which is no data for a dock."""
+        return layer is self.layer and layer is not None
+
+    @Slot(object)
+    def _show(self, looked: LookedSlice) -> None:
+        asked, plane = self._asked, self._plane
+        if asked is None or plane is None:
+            return
+        settings = asked.settings
+        data, scale, translate = beside(looked.data, settings, plane)
+        along = (
+            plane.origin[settings.tilt_axis == "x"]
+            + ((looked.index + 0.5) * settings.bin - 0.5) * plane.scale[settings.tilt_axis == "x"]
+        )
+        name = f"preview: slice at {settings.tilt_axis} = {along:.4g} {plane.unit}"
+        if self.layer is None:
+            self.layer = Image(
+                data,
+                name=name,
+                scale=scale,
+                translate=translate,
+                units=(plane.unit,) * 2,
+                axis_labels=("y", "x"),
+                contrast_limits=contrast_limits(data),
+            )
+            selected = set(self._viewer.layers.selection)
+            self._viewer.add_layer(self.layer)
+            self._viewer.layers.selection = selected
+            self._viewer.reset_view()
+        else:
+            self.layer.data, self.layer.name = data, name
+            self.layer.scale, self.layer.translate = scale, translate
+        self.looked.emit(looked)
+
+    def _fail(self, failure: BaseException) -> None:
+        self._asked = None  # the same may be asked again
+        self.failed.emit(failure)
+
+    def _forget(self, event: Any) -> None:
+        if self.layer is not None and event.value is self.layer:
+            self.layer = None
+            self.stop()
+            self.removed.emit()
+
+
+def beside(
+    data: np.ndarray, settings: TomographySettings, plane: Plane
+) -> tuple[np.ndarray, tuple[float, float], tuple[float, float]]:
+    """(image, scale, translate) of a slice (z, across), drawn below its stack with z downwards.
+
+    For a tilt axis along x, right of it with z to the right. Across the axis it is where its volume will be.
+    """
+    shape = (data.shape[0], data.shape[1], data.shape[1])
+    voxel, place = volume_place(plane, shape, settings.tilt_axis, settings.axis_shift_px, settings.bin)
+    end = [o + (n - 0.5) * s for o, n, s in zip(plane.origin, plane.shape, plane.scale, strict=True)]
+    gap = _GAP * max(n * s for n, s in zip(plane.shape, plane.scale, strict=True))
+    if settings.tilt_axis == "y":
+        return data, (voxel[0], voxel[2]), (end[0] + gap + voxel[0] / 2, place[2])
+    return data.T, (voxel[1], voxel[0]), (place[1], end[1] + gap + voxel[0] / 2)
+
+
+def _look(asked: _Asked, known: _Known) -> Steps[LookedSlice]:
+    """Reconstruct one slice; ``known`` keeps what does not depend on λ for the next time."""
+    yield Iterate(0, 1, stage="preview")
+    settings, key = asked.settings, asked.scene()
+    if known.scene[0] != key:
+        known.scene = (key, prepare(asked.given.stack, asked.given.angles_deg, settings))
+        known.data = asked.data
+    scene, curve = known.scene[1], None
+    lam, rule = settings.lam or 0.0, "given"
+    if settings.lam is None and settings.algorithm not in WITHOUT_LAMBDA:
+        if known.curve[0] != asked.curve():
+            known.curve = (asked.curve(), (yield from tilt_lambda_curve(scene, settings)))
+        curve = known.curve[1]
+        assert curve is not None
+        lam, rule = choose_lambda(curve, settings)
+    index = asked.index if asked.index is not None else contrast_slices(scene)[0]
+    volume = yield from reconstruct_slices(scene, settings, lam, [index])
+    plane = volume[:, 0] if settings.tilt_axis == "y" else volume[:, :, 0]
+    return LookedSlice(np.ascontiguousarray(plane), index, lam, rule, curve)

@@ -1,0 +1,133 @@
+"""What tilt steps give, as layers: the aligned stack where the stack is, the volume around its tilt axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image
+
+from napari_invrecon.plugin.contrast import contrast_limits
+from napari_invrecon.plugin.results import Source, describe_layer, result_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari import Viewer
+    from numpy.typing import NDArray
+
+    from napari_invrecon.recon.record import Reconstruction
+
+_LENGTH = "nanometer"
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where the images of a stack lie: the pixel (0, 0) and the sides of a pixel, (y, x), and the plane's z."""
+
+    scale: tuple[float, float]
+    origin: tuple[float, float]
+    z: float
+    unit: str
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TiltSource:
+    """What results take over from a tilt layer, kept so that the layer itself may go meanwhile."""
+
+    source: Source
+    plane: Plane
+    ndim: int
+
+
+def describe_stack(layer: Image) -> TiltSource:
+    """Name, place, calibration and look of a layer of tilts."""
+    unit = layer.units[-1]
+    lengths = unit.is_compatible_with(_LENGTH) and layer.units[-2].is_compatible_with(_LENGTH)
+    nm = [float((1 * each).to(_LENGTH).magnitude) if lengths else 1.0 for each in layer.units[-2:]]
+    scale = tuple(float(s) * f for s, f in zip(layer.scale[-2:], nm, strict=True))
+    origin = tuple(float(t) * f for t, f in zip(layer.translate[-2:], nm, strict=True))
+    z = float(layer.translate[-3]) * nm[1] if layer.ndim > 3 else 0.0
+    plane = Plane(scale, origin, z, "nm" if lengths else str(unit), layer.data.shape[-2:])
+    return TiltSource(describe_layer(layer), plane, layer.ndim)
+
+
+def volume_place(
+    plane: Plane, shape: Sequence[int], axis: str, axis_shift_px: float, binning: int
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """(scale, translate) of a volume (z, y, x) such that it lies where its stack's projections show it.
+
+    Along the tilt axis the two coincide; across it the volume's centre is the axis, which is at the stack's centre
+    plus ``axis_shift_px``; in z it is the plane of the stack. Voxels are as thick as they are wide across the axis.
+    """
+    along, across = (0, 1) if axis == "y" else (1, 0)
+    side = [binning * each for each in plane.scale]
+    voxel = (side[across], *side)
+    translate = [plane.z - (shape[0] - 1) / 2 * voxel[0], 0.0, 0.0]
+    translate[1 + along] = plane.origin[along] + (binning - 1) / 2 * plane.scale[along]
+    middle = plane.origin[across] + ((plane.shape[across] - 1) / 2 + axis_shift_px) * plane.scale[across]
+    translate[1 + across] = middle - (shape[1 + across] - 1) / 2 * side[across]
+    return voxel, (translate[0], translate[1], translate[2])
+
+
+def add_aligned(
+    viewer: Viewer, data: Any, record: dict[str, Any], angles_deg: NDArray[np.float64], origin: TiltSource
+) -> Image:
+    """Add an aligned stack as a layer of the source's shape, place and angles, with the record of its shifts."""
+    metadata = result_metadata(record, origin.source)
+    metadata["acquisition"] = {"kind": "tilt series", "angles_from": "the alignment"} | metadata.get("acquisition", {})
+    metadata["acquisition"]["angles_deg"] = [float(angle) for angle in angles_deg]
+    data = data.reshape(*data.shape[:-2], *(1,) * (origin.ndim - data.ndim), *data.shape[-2:])
+    layer = Image(
+        data,
+        name=f"{origin.source.name} aligned",
+        metadata=metadata,
+        contrast_limits=contrast_limits(data),
+        **origin.source.display,
+    )
+    viewer.add_layer(layer)
+    return layer
+
+
+def add_volume(viewer: Viewer, result: Reconstruction, origin: TiltSource) -> Image:
+    """Add a volume (z, y, x) or (channel, z, y, x) in nm around the tilt axis, with its record.
+
+    The lower contrast limit lies above what an empty volume holds, so that a projection of it shows the object.
+    """
+    metadata = result_metadata(result.record, origin.source)
+    if "acquisition" in metadata:
+        about_tilts = ("angles_deg", "angles_from", "axes")
+        metadata["acquisition"] = {k: v for k, v in metadata["acquisition"].items() if k not in about_tilts} | {
+            "kind": "volume"
+        }
+    layer = Image(
+        result.data,
+        name=f"{origin.source.name} {metadata['invrecon']['settings']['algorithm']}{_lam(result.lam)}",
+        metadata=metadata,
+        contrast_limits=contrast_limits(result.data),
+        colormap=origin.source.display["colormap"],
+        blending="translucent_no_depth",
+        **volume_display(result.data.shape, result.record["settings"], origin.plane),
+    )
+    viewer.add_layer(layer)
+    return layer
+
+
+def volume_display(shape: Sequence[int], settings: dict[str, Any], plane: Plane) -> dict[str, Any]:
+    """Scale, place, units and labels of a layer that shows a volume of this shape, made with these settings."""
+    scale, translate = volume_place(
+        plane, shape[-3:], settings["tilt_axis"], settings["axis_shift_px"], settings["bin"]
+    )
+    more = len(shape) - 3
+    return {
+        "scale": (*(1.0,) * more, *scale),
+        "translate": (*(0.0,) * more, *translate),
+        "units": (*("pixel",) * more, *(plane.unit,) * 3),
+        "axis_labels": (*("channel",) * more, "z", "y", "x"),
+    }
+
+
+def _lam(lam: float) -> str:
+    return f" λ={lam:.3g}" if np.isfinite(lam) and lam > 0 else ""
