@@ -6,17 +6,33 @@ took it from, with the tilt axis along an array axis and through the centre.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_invrecon.recon.operators import Array
+from napari_invrecon.recon.projection_matching import Match, match_projections
+from napari_invrecon.recon.registration import chained_shifts, common_line_shifts, filled
 from napari_invrecon.recon.settings import check, takes_settings
-from napari_invrecon.recon.solvers import Steps, finish
+from napari_invrecon.recon.solvers import Iterate, Steps, finish
+from napari_invrecon.recon.tilt_axis import (
+    common_rows,
+    edge_share,
+    least_motion,
+    moments,
+    put_along,
+    rotation_from_slices,
+)
+from napari_invrecon.recon.tilt_images import binned, moved, turned, vacuum_level
+from napari_invrecon.recon.tilt_transforms import Alignment, apply_alignment
 
 if TYPE_CHECKING:
-    from napari_invrecon.recon.operators import Array
+    from collections.abc import Iterator
+
+__all__ = ["Alignment", "AlignmentSettings", "align", "alignment", "apply_alignment"]
 
 Method = Literal["projection-matching", "centre-of-mass", "cross-correlation"]
 
@@ -71,7 +87,7 @@ class AlignmentSettings:
         {
             "label": "Exclude bad tilts",
             "advanced": True,
-            "help": "Mark tilts that are blank, or that fit the others far worse than the rest, as not used.",
+            "help": "Mark tilts that fit the others far worse than the rest as not used. Blank tilts are never used.",
         },
     ] = True
     background: Annotated[
@@ -102,83 +118,282 @@ class AlignmentSettings:
         check(self)
 
 
-@dataclass(frozen=True)
-class Alignment:
-    """p′ = R(−φ) p + d: where a point p of image i lies in the aligned image, both from the centre (n−1)/2, in pixels.
-
-    Attributes
-    ----------
-    shifts_px : (tilt, 2)
-        d as (dy, dx): what is at row r moves to row r + dy. Applied after the rotation.
-    axis_rotation_deg
-        φ, the angle from the array axis ``tilt_axis`` to the tilt axis, positive from +x towards +y (array axes).
-    axis_shift_px
-        Distance of the tilt axis from the centre of the aligned images, across it; give it to the reconstruction. 0
-        where the axis was centred.
-    intensity : (tilt,)
-        Relative brightness by which aligned tilts are divided (about ``background``); ones if not asked for.
-    used : (tilt,) bool
-        False for bad tilts. They stay in the stack, so that angles and images keep their places; leave them out of a
-        reconstruction with ``aligned[found.used], found.angles_deg[found.used]``.
-    angles_deg : (tilt,)
-        As given.
-    tilt_axis
-        "y" or "x".
-    shape
-        (y, x) of the images that were aligned, in which the pixels of ``shifts_px`` count.
-    background
-        The value of vacuum in them.
-    residual : (tilt,)
-        ‖image − reprojection‖ / ‖image‖, NaN where it was not computed.
-    stages
-        What was done, stage by stage, JSON-plain.
-    """
-
-    shifts_px: NDArray[np.float64]
-    axis_rotation_deg: float
-    axis_shift_px: float
-    intensity: NDArray[np.float64]
-    used: NDArray[np.bool_]
-    angles_deg: NDArray[np.float64]
-    tilt_axis: str
-    shape: tuple[int, int]
-    background: float
-    residual: NDArray[np.float64]
-    stages: tuple[dict[str, Any], ...] = ()
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-plain, for the record and for a file; `from_summary` is its inverse."""
-        raise NotImplementedError
-
-    @classmethod
-    def from_summary(cls, summary: dict[str, Any]) -> Alignment:
-        """The alignment that a `summary` describes."""
-        raise NotImplementedError
-
-    def transforms(self) -> NDArray[np.float64]:
-        """(tilt, 6): a11 a12 a21 a22 dx dy of each image, as in IMOD's .xf."""
-        raise NotImplementedError
-
-
 @takes_settings(AlignmentSettings)
 def align(stack: Any, angles_deg: Any, *, settings: AlignmentSettings) -> Alignment:
-    """Shifts of every tilt, and the tilt axis's rotation and place, from the images alone (tilt, y, x)."""
+    """dᵢ and φ of p′ = R(−φ) p + dᵢ for every tilt i, from the images alone.
+
+    Neighbouring tilts are correlated; then each tilt's centre of mass is put where x_c cos θ + z_c sin θ is, across the
+    axis, and its intensity profile onto the common one along it; then the series is reconstructed and each tilt put
+    where its projection is, again and again.
+
+    Parameters
+    ----------
+    stack : array (tilt, y, x)
+        NumPy or dask, any real dtype, not changed. NaN counts as vacuum.
+    angles_deg : sequence of float
+        One for each tilt, degrees, in any order.
+    settings
+        The fields of `AlignmentSettings` as keyword arguments.
+
+    Returns
+    -------
+    Alignment
+        Give it to `apply_alignment`, with the same stack or with maps of the same tilts.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Fewer than three tilts with something in them, angles that do not fit, settings outside their range.
+
+    Notes
+    -----
+    A shift a cos θ + b sin θ across the axis, or a constant one along it, only moves the object: of these, the images
+    are moved as little as possible. u = x cos θ + z sin θ + axis shift; seen from the side of +y (tilt axis ∥ y), a
+    positive angle moves what is at +z towards +u.
+
+    References
+    ----------
+    Guckenberger, Ultramicroscopy 9 (1982) 167. Scott et al., Nature 483 (2012) 444, doi:10.1038/nature10934. Dengler,
+    Ultramicroscopy 30 (1989) 337, doi:10.1016/0304-3991(89)90050-2.
+    """
     return finish(alignment(stack, angles_deg, settings))
 
 
 def alignment(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> Steps[Alignment]:
     """`align` as a generator of `Iterate` with stages in words, for callers who show progress and may stop it.
 
-    The iterates' ``x`` is the `Alignment` so far, or None.
+    The iterates' ``x`` is the `Alignment` so far, or None while nothing is known.
     """
-    raise NotImplementedError
-    yield
+    yield Iterate(0, 1, stage="reading")
+    scene = _read(stack, angles_deg, settings)
+    last = ("cross-correlation", "centre-of-mass", "projection-matching").index(settings.method)
+    rotation = 0.0 if settings.axis_rotation_deg is None else scene.sign * settings.axis_rotation_deg
+    state = _State(np.zeros((len(scene.images), 2)), rotation, np.full(len(scene.images), np.nan))
+    for step in (_correlate, _centre, _match)[: last + 1]:
+        state, stopped = yield from step(scene, state, settings)
+        if stopped:
+            break
+    return _result(scene, state, settings)
 
 
-def apply_alignment(stack: Any, found: Alignment, *, normalise: bool = True) -> Array:
-    """Each image rotated and moved in one interpolation (cubic spline): (tilt, y, x) or (channel, tilt, y, x), float32.
+@dataclass(frozen=True)
+class _Scene:
+    """The images as they are aligned: (tilt, u, v), binned, above vacuum, blank ones zero.
 
-    A stack of another pixel size (elemental maps of the same field of view) is moved by as much in its own pixels. A
-    dask stack stays lazy. ``normalise=False`` leaves intensities alone (maps of another detector).
+    ``size`` and ``offset_px`` are how many pixels were made one, and where the middle of the binned images lies from
+    that of the given ones; ``sign`` turns the sense of a rotation in (u, v) into that in (y, x).
     """
-    raise NotImplementedError
+
+    images: Array
+    angles_deg: NDArray[np.float64]
+    usable: NDArray[np.bool_]
+    size: int
+    offset_px: NDArray[np.float64]
+    sign: int
+    background: float
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _State:
+    """Shifts (tilt, 2) across and along the axis in binned pixels, ψ, and what has been done to get there."""
+
+    shifts: NDArray[np.float64]
+    rotation_deg: float
+    residual: NDArray[np.float64]
+    intensity: NDArray[np.float64] | None = None
+    stages: tuple[dict[str, Any], ...] = ()
+
+
+_Step = Generator[Iterate, bool | None, tuple[_State, bool]]
+
+
+def _read(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> _Scene:
+    angles = np.array(angles_deg, np.float64)
+    if stack.ndim != 3 or np.dtype(stack.dtype).kind not in "uif":
+        raise ValueError(f"expected a real stack (tilt, y, x), got {stack.dtype} of shape {tuple(stack.shape)}")
+    if angles.shape != (stack.shape[0],):
+        raise ValueError(f"{angles.size} tilt angles, but {stack.shape[0]} images: give one angle for each image")
+    if not np.isfinite(angles).all():
+        raise ValueError("a tilt angle is not a finite number: correct it, or leave that image out")
+    if min(stack.shape[1:]) < _SMALLEST:
+        raise ValueError(f"images of {stack.shape[1:]} pixels: expected at least {_SMALLEST} along each side")
+    shape = (int(stack.shape[1]), int(stack.shape[2]))
+    size = max(1, max(shape) // _WORKING_SIZE)
+    multiple = size * max(1, round(max(shape) / size / _MATCHING_SIZE))
+    kept = [n // multiple * multiple for n in shape]
+    starts = [(n - k) // 2 for n, k in zip(shape, kept, strict=True)]
+    window = tuple(slice(start, start + k) for start, k in zip(starts, kept, strict=True))
+    offset = np.array([start + (k - 1) / 2 - (n - 1) / 2 for start, k, n in zip(starts, kept, shape, strict=True)])
+
+    def images() -> Iterator[NDArray[Any]]:
+        for i in range(len(angles)):
+            image = np.asarray(stack[i][window], np.float32)
+            yield binned(image, size)
+
+    small = np.stack(list(images()))
+    finite = np.isfinite(small)
+    background = vacuum_level(small) if settings.background is None else settings.background
+    contrast = np.array([np.ptp(image[ok]) if ok.any() else 0.0 for image, ok in zip(small, finite, strict=True)])
+    small -= np.float32(background)
+    small[~finite] = 0
+    mass = small.sum(axis=(1, 2), dtype=np.float64)
+    usable = (finite.mean(axis=(1, 2)) > 0.5) & (contrast > 0)
+    if usable.any():
+        usable &= np.abs(mass) > _BLANK * np.median(np.abs(mass[usable]))
+    if usable.sum() < 3 or np.ptp(angles[usable]) < 1:
+        span = np.ptp(angles[usable]) if usable.any() else 0.0
+        raise ValueError(
+            f"{usable.sum()} of {len(angles)} tilts have anything in them, over {span:g}°: expected at least three "
+            "images, over more than 1°, to align with each other"
+        )
+    small[~usable] = 0
+    if settings.tilt_axis == "y":
+        small, offset = small.swapaxes(1, 2), offset[::-1]
+    sign = -1 if settings.tilt_axis == "y" else 1
+    return _Scene(np.ascontiguousarray(small), angles, usable, size, offset, sign, background, shape)
+
+
+_SMALLEST = 16
+_WORKING_SIZE = 256  # larger images are binned to less than twice this
+_MATCHING_SIZE = 128  # projection matching, right to a few hundredths of its pixels, begins with about this
+_BLANK = 0.1  # of the median mass: a tilt with less shows nothing
+
+
+def _correlate(scene: _Scene, state: _State, settings: AlignmentSettings) -> _Step:
+    """Neighbouring tilts put onto each other, the one nearest 0° staying; twice, so that no window cuts what moved."""
+    order = [int(i) for i in np.argsort(scene.angles_deg, kind="stable") if scene.usable[i]]
+    nearest = min(order, key=lambda i: abs(scene.angles_deg[i]))
+    turn, shifts = turned(state.rotation_deg), state.shifts
+    for count in range(2):
+        stage = f"cross-correlation {count + 1} of 2"
+        asked = yield Iterate(count, 2, _result(scene, state, settings), stage=stage)
+        if asked:
+            return state, True
+        there = moved(scene.images, turn, shifts)
+        found = chained_shifts(there, order)
+        shifts = shifts + found - found[nearest]
+        state = replace(state, shifts=shifts)
+    return _noted(scene, state, stage="cross-correlation", order="by angle, outwards from the tilt nearest 0°"), False
+
+
+def _centre(scene: _Scene, state: _State, settings: AlignmentSettings) -> _Step:
+    """The common line along the axis, the centre of mass across it, and ψ from the slices' centres of mass."""
+    angles, used = scene.angles_deg, scene.usable
+    nothing = np.zeros_like(state.shifts)
+    share = edge_share(moved(scene.images, turned(state.rotation_deg), state.shifts)[used])
+    inside = share < _INSIDE
+    for count in range(_CENTRE_ROUNDS):
+        stage = f"centre of mass {count + 1} of {_CENTRE_ROUNDS}"
+        asked = yield Iterate(count, _CENTRE_ROUNDS, _result(scene, state, settings), stage=stage)
+        if asked:
+            return state, True
+        mass, first = moments(moved(scene.images, turned(state.rotation_deg), nothing))
+        shifts = state.shifts.copy()
+        shifts[:, 1] = common_line_shifts(mass, used, shifts[:, 1])
+        rows = common_rows(mass.shape[1], shifts[used, 1])
+        mass, first = put_along(mass, shifts[:, 1]), put_along(first, shifts[:, 1])
+        total = mass @ rows
+        intensity = np.where(used, total / np.median(total[used]), 1.0)
+        rotation = state.rotation_deg
+        if inside:
+            shifts[:, 0] = -np.divide(first @ rows, total, out=np.zeros(len(total)), where=total > 0)
+            if settings.axis_rotation_deg is None:
+                rotation += rotation_from_slices(mass[used], first[used], angles[used], rows)
+        shifts[~used] = np.nan
+        shifts = filled(shifts) @ turned(rotation - state.rotation_deg).T
+        state = replace(state, shifts=shifts, rotation_deg=rotation, intensity=intensity)
+    return _noted(scene, state, stage="centre of mass and common line", edge_share=share, centre_of_mass=inside), False
+
+
+_CENTRE_ROUNDS = 3
+_INSIDE = 0.25  # edge_share from which the object is taken to be cut off, so that its centre of mass says nothing
+
+
+def _match(scene: _Scene, state: _State, settings: AlignmentSettings) -> _Step:
+    """Projection matching; images larger than `_WORKING_SIZE` first at half their resolution."""
+    images = scene.images
+    if settings.normalise and state.intensity is not None:
+        images = (images / state.intensity[:, None, None]).astype(np.float32)
+    coarse = max(1, round(max(images.shape[1:]) / _MATCHING_SIZE))
+    used, stopped = scene.usable, False
+    for size in (coarse,) if scene.size == 1 else (coarse, 1):
+        match = Match(state.shifts / size, state.rotation_deg, state.residual, np.inf, 0)
+        steps = match_projections(
+            binned(images, size),
+            scene.angles_deg,
+            match,
+            used,
+            fixed_rotation=settings.axis_rotation_deg is not None,
+            n_rounds=settings.n_iter,
+            tolerance_px=settings.tolerance_px / (size * scene.size),
+        )
+        asked: bool | None = None
+        try:
+            while True:
+                now = steps.send(asked)
+                match = now.x
+                state = _matched(scene, state, match, size)
+                asked = yield replace(now, x=_result(scene, state, settings))
+                stopped |= bool(asked)
+        except StopIteration as end:
+            match = end.value
+        state = _noted(
+            scene,
+            _matched(scene, state, match, size),
+            stage="projection matching",
+            bin=size * scene.size,
+            rounds=match.n_rounds,
+            last_step_px=match.step_px * size * scene.size,
+        )
+        if stopped:
+            break
+    return state, stopped
+
+
+def _matched(scene: _Scene, state: _State, match: Match, size: int) -> _State:
+    return replace(state, shifts=match.shifts * size, rotation_deg=match.rotation_deg, residual=match.residual)
+
+
+def _noted(scene: _Scene, state: _State, **facts: Any) -> _State:
+    """The state with what a stage found in its record."""
+    rotation = round(scene.sign * state.rotation_deg, 4)
+    return replace(state, stages=(*state.stages, facts | {"axis_rotation_deg": rotation}))
+
+
+def _result(scene: _Scene, state: _State, settings: AlignmentSettings) -> Alignment:
+    """The state in the pixels and axes of the given stack, moved least."""
+    used = _good(state.residual, scene.usable) if settings.exclude_bad else scene.usable
+    turn = turned(state.rotation_deg)
+    shifts = state.shifts * scene.size - turn @ scene.offset_px
+    shifts, constant = least_motion(shifts, scene.angles_deg, used, constant=not settings.centre_axis)
+    intensity = state.intensity if settings.normalise and state.intensity is not None else np.ones(len(used))
+    return Alignment(
+        shifts_px=shifts[:, ::-1].copy() if settings.tilt_axis == "y" else shifts,
+        axis_rotation_deg=scene.sign * state.rotation_deg,
+        axis_shift_px=-constant,
+        intensity=intensity,
+        used=used,
+        angles_deg=scene.angles_deg,
+        tilt_axis=settings.tilt_axis,
+        shape=scene.shape,
+        background=scene.background,
+        residual=state.residual,
+        stages=state.stages,
+        settings=asdict(settings),
+    )
+
+
+def _good(residual: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Usable tilts whose residual is not far above that of the others."""
+    known = usable & np.isfinite(residual)
+    if known.sum() < 5:
+        return usable.copy()
+    middle = np.median(residual[known])
+    spread = 1.4826 * np.median(np.abs(residual[known] - middle))
+    limit = max(middle + _OUTLIER * spread, min(3 * middle, (1 + middle) / 2))
+    good: NDArray[np.bool_] = usable & ~(known & (residual > limit))
+    return good
+
+
+_OUTLIER = 6.0  # robust standard deviations
