@@ -41,6 +41,7 @@ _ON_DISK_FROM = 0.25  # of the memory
 _LEAST_SLICES = 4
 _FIXED_GB = 0.4  # the interpreter, its libraries and the compiled kernels
 _WAKE_SECONDS = 0.2
+_CONNECT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ def workers(address: str | None) -> Iterator[tuple[Executor, int | None]]:
         When dask.distributed is not installed, or the scheduler does not answer or has no workers.
     """
     if address is None:
-        with ThreadPoolExecutor(fft_workers(), thread_name_prefix="invrecon") as pool:
+        with ThreadPoolExecutor(fft_workers(), thread_name_prefix="invrecon-slab") as pool:
             yield pool, None
         return
     with _connected(address) as client:
@@ -258,7 +259,7 @@ def _connected(address: str) -> Iterator[Any]:
     # A slab's data are meant to travel with their task: they come back with it if its worker is lost.
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
         try:
-            client = Client(address, timeout=10, set_as_default=False)
+            client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"no dask scheduler answers at cluster={address!r}: start one with 'dask scheduler' and give its "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from napari_invrecon.recon.detector import looks_like_counts, poisson_gain_offset
+from napari_invrecon.recon.detector import looks_like_counts
 from napari_invrecon.recon.noise import gaussian_sigma
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class TiltSeries:
     sigma
         Root of the noise variance of each channel, data units; 0 where none is found.
     gain
-        Data units per count (poisson noise), else None.
+        Variance of a binned datum over its mean above the background (poisson noise), else None.
     clearest
         The channel with the most signal over noise.
     n_missing
@@ -252,10 +252,11 @@ class _Survey:
             missing += image.size - finite.size
             if finite.size:
                 low[channel, tilt], high[channel, tilt] = finite.min(), finite.max()
-            samples[channel].append(image[::step, ::step].ravel().astype(np.float64))
+            if high[channel, tilt] > low[channel, tilt]:
+                samples[channel].append(image[::step, ::step].ravel().astype(np.float64))
         if np.isnan(low).all():
             raise ValueError("the stack holds no finite value: open another layer")
-        joined = [np.concatenate(each) for each in samples]
+        joined = [np.concatenate([np.empty(0), *each]) for each in samples]
         return cls(
             has_image=(high > low).any(axis=0),
             lowest=float(np.nanmin(low)),
@@ -314,10 +315,10 @@ def _measured(
         )
     best = int(np.argmax(tops))
     if noise == "poisson":
-        gain, offset = _detector(series, best)
-        level = [gain * max(float(np.mean(each)) - offset, gain) for each in survey.samples]
-        sigma = tuple(float(np.sqrt(_FAINTEST * v)) / series.bin for v in level)
-        series = replace(series, gain=gain / series.bin**2)
+        levels = [float(np.mean(each)) - series.background if each.size else 0.0 for each in survey.samples]
+        gain = _gain(series, best, levels[best])
+        series = replace(series, gain=gain)
+        sigma = tuple(float(np.sqrt(_FAINTEST * gain * max(level, gain))) for level in levels)
     elif noise_sigma is not None:
         sigma = (noise_sigma / series.bin,) * series.n_channels
     else:
@@ -349,10 +350,16 @@ def _noise(series: TiltSeries, channel: int) -> float:
     return gaussian_sigma(np.where(np.isfinite(sinograms), sinograms, np.nan), spatial_ndim=2)
 
 
-def _detector(series: TiltSeries, channel: int) -> tuple[float, float]:
-    """(gain, offset) of the data before binning, as if they were counts over the background where they look like it."""
-    unbinned = [np.asarray(series.stack[channel, tilt]) - series.background for tilt in np.flatnonzero(series.used)]
-    some = unbinned[:: max(1, len(unbinned) // _NOISE_TILTS)]
-    if all(looks_like_counts(each) for each in some):
-        return 1.0, series.background
-    return poisson_gain_offset(np.stack(some), offset=0.0).gain, series.background
+def _gain(series: TiltSeries, channel: int, level: float) -> float:
+    """The variance of a binned datum over its mean: that of counts, else of the noise that is found."""
+    tilts = np.flatnonzero(series.used)
+    some = tilts[:: max(1, len(tilts) // _NOISE_TILTS)]
+    if all(looks_like_counts(np.asarray(series.stack[channel, t]) - series.background) for t in some):
+        return 1 / series.bin**2
+    sigma = _noise(series, channel)
+    if level <= 0 or sigma == 0:
+        raise ValueError(
+            f"the data, on average {level + series.background:.6g} over a background of {series.background:g} with "
+            f"noise of {sigma:.3g}, are no counts: give another background, or noise='gaussian'"
+        )
+    return float(sigma**2 / level)

@@ -58,7 +58,7 @@ class TomographySettings:
     ] = None
     nonnegative: Annotated[
         bool,
-        {"label": "x ≥ 0", "help": "Whether the result may not be negative: no density or count is. Not for fbp."},
+        {"label": "x ≥ 0", "help": "Whether the result may not be negative: no density and no count is."},
     ] = True
     tilt_axis: Annotated[
         Literal["y", "x"],
