@@ -1,14 +1,17 @@
-"""‖Ax − y‖² of a tilt series: what a tilt solver is asked, and the operator A = H/‖H‖ with the sums its steps need."""
+"""‖Ax − y‖² of a tilt series: what a tilt solver is asked, and the operator A = BH/‖H‖ with which it answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numba
 import numpy as np
 
-from napari_invrecon.recon.operators import Array
 from napari_invrecon.recon.projector import Geometry, adjoint, forward
+
+if TYPE_CHECKING:
+    from napari_invrecon.recon.operators import Array
 
 Algorithm = Literal["fbp", "sirt", "sart", "tv-sart", "tv", "l1", "tikhonov"]
 FilterName = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"]
@@ -16,7 +19,11 @@ FilterName = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"]
 
 @dataclass(frozen=True)
 class TiltProblem:
-    """min_x Σ w (Ax − y)² + λ R(x), x ≥ 0 on request, with A = H/‖H‖; or the direct or row-action method named.
+    """min_x Σ w (Ax − y)² + λ R(x), x ≥ 0 on request, with A = BH/‖H‖; or the direct or row-action method named.
+
+    H has Joseph's weights. B widens a ray to a detector pixel: a square voxel seen by a pixel of width 1 spreads with
+    the variance (cos² θ + sin² θ + 1)/12, Joseph's weights with m²/6, m = max(|cos θ|, |sin θ|); B adds the difference,
+    as a kernel [a, 1 − 2a, a] along u with a = (1 − m²)/12.
 
     Attributes
     ----------
@@ -54,14 +61,19 @@ class TiltProblem:
     def predict(self, x: Array, threads: int, out: Array | None = None) -> Array:
         """Ax, (z, x, y) → (tilt, u, y)."""
         projected = forward(self.geometry, x, out, threads=threads)
-        projected *= np.float32(1 / self.norm)
+        _widen(projected, self.geometry.rays, 1 / self.norm)
         return projected
 
     def back(self, sinogram: Array, threads: int, out: Array | None = None) -> Array:
-        """Aᵀ applied to a sinogram, (tilt, u, y) → (z, x, y)."""
-        volume = adjoint(self.geometry, sinogram, out, threads=threads)
-        volume *= np.float32(1 / self.norm)
-        return volume
+        """Aᵀ applied to a sinogram, (tilt, u, y) → (z, x, y). The sinogram is used up: it comes back widened."""
+        _widen(sinogram, self.geometry.rays, 1 / self.norm)
+        return adjoint(self.geometry, sinogram, out, threads=threads)
+
+    def misfit(self, difference: Array, weights: Array | None) -> float:
+        """Σ w (Ax − y)²."""
+        if weights is None:
+            return squares(difference)
+        return float(np.sum(weights * np.square(difference), dtype=np.float64))
 
     def over_noise(self, misfit: float, weights: Array | None, n_data: int) -> float:
         """(Σ w (Ax − y)² / Σ_{w>0} σ²)^½: 1 where the fit leaves just the noise; NaN where σ is unknown."""
@@ -71,12 +83,38 @@ class TiltProblem:
             n_data = round(n_data * np.count_nonzero(weights) / weights.size)
         return float(np.sqrt(misfit / max(n_data, 1)) / self.noise_level)
 
+    def why_last(self, step: int, change: float) -> str:
+        """Why this iterate is the last; empty if it is not."""
+        if change <= self.tolerance:
+            return "settled"
+        return "all iterations done" if step == self.n_iter else ""
+
 
 def squares(x: Array) -> float:
     """Σ x², summed in double precision."""
-    return float(np.sum(np.square(x), dtype=np.float64))
+    flat = x.reshape(len(x), -1)
+    return float(sum(float(np.dot(row, row)) for row in flat))
 
 
-def relative_change(new: Array, before: Array) -> float:
-    """‖new − before‖ / ‖new‖."""
-    return float(np.sqrt(squares(new - before) / max(squares(new), 1e-30)))
+def _widen(sinogram: Array, rays: Any, scale: float) -> None:
+    """s ← scale · Bs in place; B is its own transpose."""
+    side = (1 - np.square(rays[:, 2])) / 12
+    _widen_rows(sinogram, (scale * side).astype(np.float32), (scale * (1 - 2 * side)).astype(np.float32))
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _widen_rows(sinogram: Any, side: Any, middle: Any) -> None:
+    n_tilt, n_u, n_y = sinogram.shape
+    before, here = np.empty(n_y, np.float32), np.empty(n_y, np.float32)
+    for t in range(n_tilt):
+        before[:] = 0
+        for u in range(n_u):
+            row = sinogram[t, u]
+            here[:] = row
+            for y in range(n_y):
+                row[y] = middle[t] * here[y] + side[t] * before[y]
+            if u + 1 < n_u:
+                after = sinogram[t, u + 1]
+                for y in range(n_y):
+                    row[y] += side[t] * after[y]
+            before, here = here, before

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_invrecon.recon.tilt_problem import TiltProblem
-from napari_invrecon.recon.tilt_rows import sirt
+from napari_invrecon.recon.tilt_rows import sart, sirt
+from napari_invrecon.recon.tilt_variation import tv, tv_sart
 
 if TYPE_CHECKING:
     from napari_invrecon.recon.operators import Array
@@ -34,10 +35,10 @@ def solve(
     data
         y divided by its scale, (tilt, u, y), C-contiguous float32; not changed.
     lam
-        λ. "fbp", "sirt" and "sart" have none and ignore it.
+        λ ≥ 0. "fbp", "sirt" and "sart" have none and ignore it.
     weights
-        w ≥ 0, broadcastable to the data: one a tilt as (tilt, 1, 1), or one a datum. None: 1. A tilt of weight 0 is left
-        out.
+        w ≥ 0, broadcastable to the data: one a tilt as (tilt, 1, 1), or one a datum. None: 1. A tilt of weight 0 is
+        left out.
     start
         The first x, (z, x, y); None: zero. Not changed.
     threads
@@ -47,8 +48,8 @@ def solve(
     ------
     Iterate
         ``x`` in scaled units, (z, x, y); it is the solver's own array, overwritten by the next step: copy what is to be
-        kept. ``objective`` is Σ w (Ax − y)² + λR and ``residual`` that of ‖Ax − y‖ over the noise, both of the x before
-        the step, which costs nothing. ``stage`` is empty, but with the last iterate says why it is the last.
+        kept. ``objective`` is Σ w (Ax − y)² + λR and ``residual`` is ‖Ax − y‖/(σ√N); those of "sirt" and "sart" are of
+        the x before the step, at no cost. ``stage`` is empty, but with the last iterate says why it is the last.
 
     Returns
     -------
@@ -64,4 +65,10 @@ def solve(
         raise ValueError(f"expected a start of shape {shape} (z, x, y), got {x.shape}: crop or rebin it to the volume")
     if problem.algorithm == "sirt":
         return (yield from sirt(problem, data, weights, x, threads))
+    if problem.algorithm == "sart":
+        return (yield from sart(problem, data, weights, x, threads))
+    if problem.algorithm == "tv-sart":
+        return (yield from tv_sart(problem, data, lam, weights, x, threads))[0]
+    if problem.algorithm == "tv":
+        return (yield from tv(problem, data, lam, weights, x, threads))
     raise ValueError(f"unknown algorithm {problem.algorithm!r}")
