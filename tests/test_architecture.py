@@ -25,14 +25,25 @@ PARTS = {
 # of these, and never importing another modality.
 RECON_LAYERS = (
     {"settings", "record"},
-    {"operators", "projector", "boundary", "gradients", "volume_tv", "tilt_images", "tilt_axis"},
-    {"fidelities", "regularisers", "denoisers", "noise", "detector", "psf", "measured_psf", "probe", "zero_loss"},
-    {"solvers", "lambda_choice", "diagnostics", "tilt_series", "tilt_transforms", "registration"},
+    {"operators", "lanes", "projector", "boundary", "gradients", "volume_tv", "tilt_images", "tilt_axis"},
+    {
+        "fidelities",
+        "regularisers",
+        "wavelets",
+        "denoisers",
+        "noise",
+        "detector",
+        "psf",
+        "measured_psf",
+        "probe",
+        "zero_loss",
+    },
+    {"solvers", "roughness", "lambda_choice", "diagnostics", "tilt_series", "tilt_transforms", "registration"},
     {"blocks", "deblurring", "tilt_solvers", "tilt_problem", "tilt_rows", "tilt_variation", "fbp"},
     {"slabs", "tilt_lambda", "projection_matching"},
 )
 # zarr is recon's array on disc for results larger than memory, not a format that users hand in.
-RECON_THIRD_PARTY = {"numpy", "scipy", "skimage", "numba", "dask", "distributed", "zarr"}
+RECON_THIRD_PARTY = {"numpy", "scipy", "skimage", "numba", "llvmlite", "dask", "distributed", "zarr"}
 SCREEN = {"napari", "npe2", "qtpy", "magicgui", "superqt", "PySide6", "PyQt6", "vispy", "matplotlib"}
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from napari_invrecon.recon.operators import Array, fft_workers, inverse_fft
+from napari_invrecon.recon.operators import IDENTITY, Array, fft_workers, inverse_fft
 from napari_invrecon.recon.regularisers import Regulariser
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def frozen_nlm(guide: Array, sigma: float, *, window: int | None = None, threads
         rough = x - average(x)
         return _STRENGTH * (float(np.vdot(x, rough)) + _inverse_power(average, rough))
 
-    return Regulariser("x", value, prox)
+    return Regulariser(IDENTITY, value, prox)
 
 
 def noise_left(gain: NDArray[Any], shape: tuple[int, ...], sigma: float) -> float:
@@ -147,7 +147,7 @@ def _heuristic(denoise: Callable[[Array, float], Array], sigma: float) -> Regula
     def prox(v: Array, step: float) -> Array:
         return denoise(v, sigma * float(np.sqrt(2 * _STRENGTH * step))).astype(np.float32, copy=False)
 
-    return Regulariser("x", lambda x: float("nan"), prox, degree=0)
+    return Regulariser(IDENTITY, lambda x: float("nan"), prox, degree=0)
 
 
 def _solve(apply: Callable[[Array], Array], v: Array, low: float, high: float) -> Array:

@@ -6,14 +6,12 @@ a line as (1, 1, x), a volume as it is; slabs are cut along a. Kernels are seria
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 
-from napari_invrecon.recon.operators import Array, fft_workers
+from napari_invrecon.recon.operators import Array, Transform, gradient_power, in_slabs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +41,9 @@ def counted(shape: tuple[int, ...], ends: tuple[int, ...]) -> NDArray[np.bool_]:
             mask &= inside.reshape([-1 if d == axis else 1 for d in range(len(shape))])
         masks.append(mask)
     return np.stack(masks)
+
+
+GRADIENT = Transform(gradient, gradient_adjoint, gradient_power, counted)
 
 
 def total_variation(x: Array, ends: tuple[int, ...] | None = None) -> float:
@@ -77,26 +78,23 @@ def shrink_gradient_step(
     none = np.zeros((1, 1, 1), np.float32)
     ta, tb, tc = {1: (none, none, *parts), 2: (parts[0], none, parts[-1]), 3: tuple(parts)}[x.ndim]
     field, out = x.reshape(shape), pulled.reshape(shape)
-    starts = np.linspace(0, shape[0], min(threads, shape[0]) + 1).astype(int).tolist()
     # A slab also needs the plane before its first one, as it was: copies, since its owner will have changed it.
-    ghosts = [tuple(t[min(start - 1, len(t) - 1)].copy() for t in (ta, tb, tc)) for start in starts[:-1]]
-    jobs = [
-        (field, ta, tb, tc, *ghost, out, start, stop, np.float32(threshold), np.float32(relaxation), *limits, x.ndim)
-        for ghost, start, stop in zip(ghosts, starts[:-1], starts[1:], strict=True)
-    ]
-    if len(jobs) == 1:
-        return float(_shrink_slab(*jobs[0]))
-    return float(sum(_slab_pool().map(lambda job: _shrink_slab(*job), jobs)))
+    starts = np.linspace(0, shape[0], min(threads, shape[0]) + 1).astype(int).tolist()[:-1]
+    ghosts = {start: [t[min(start - 1, len(t) - 1)].copy() for t in (ta, tb, tc)] for start in starts}
+
+    def work(start: int, stop: int) -> float:
+        value: float = _shrink_slab(
+            field, ta, tb, tc, *ghosts[start], out, start, stop, np.float32(threshold), np.float32(relaxation), *limits,
+            x.ndim,
+        )  # fmt: skip
+        return value
+
+    return in_slabs(work, shape[0], threads)
 
 
 _TINY = np.float32(1e-30)
 _ONE = np.float32(1)
 _TWO = np.float32(2)
-
-
-@lru_cache(maxsize=1)
-def _slab_pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(fft_workers(), thread_name_prefix="invrecon-slab")
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")

@@ -1,10 +1,12 @@
-"""H: linear operators with their exact adjoints, and the Fourier pictures of a convolution and of a gradient."""
+"""H and K: linear operators with their exact adjoints, and the Fourier pictures of a convolution and of a gradient."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,9 +38,50 @@ class LinearOperator:
         return LinearOperator(self.range_shape, self.domain_shape, self.adjoint, self.forward)
 
 
+@dataclass(frozen=True)
+class Transform:
+    """K of a regulariser R(x) = r(Kx), a set of convolutions: what it looks at, for fields of any shape.
+
+    Attributes
+    ----------
+    forward, adjoint
+        x ↦ Kx, of the shape of x or with one more axis before it, and its adjoint.
+    power
+        KᵀK on the ``rfftn`` grid of a shape.
+    counted
+        (shape, ends) → which entries of Kx look only at pixels before ``ends`` on every axis; n + 1 there counts all.
+    """
+
+    forward: Callable[[Array], Array]
+    adjoint: Callable[[Array], Array]
+    power: Callable[[tuple[int, ...]], Array]
+    counted: Callable[[tuple[int, ...], tuple[int, ...]], NDArray[np.bool_]]
+
+
+IDENTITY = Transform(
+    lambda x: x,
+    lambda q: q,
+    lambda shape: np.ones((*shape[:-1], shape[-1] // 2 + 1), np.float32),
+    lambda shape, ends: np.ones((1,) * len(shape), bool),
+)
+
+
 def fft_workers() -> int:
     """Threads for one Fourier transform: the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_slabs(work: Callable[[int, int], float], n_rows: int, threads: int) -> float:
+    """The sum of ``work(start, stop)`` over all rows, shared out to threads; the work must release the GIL."""
+    limits = np.linspace(0, n_rows, min(threads, n_rows) + 1).astype(int).tolist()
+    if len(limits) == 2:
+        return work(*limits)
+    return sum(_slab_pool().map(work, limits[:-1], limits[1:]))
+
+
+@lru_cache(maxsize=1)
+def _slab_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(fft_workers(), thread_name_prefix="invrecon-slab")
 
 
 def _workers_for(size: int) -> int:

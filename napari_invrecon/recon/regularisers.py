@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from napari_invrecon.recon.gradients import gradient, shrink_gradient_step, total_variation
-from napari_invrecon.recon.operators import Array, gradient_power
+from napari_invrecon.recon.gradients import GRADIENT, gradient, shrink_gradient_step, total_variation
+from napari_invrecon.recon.operators import IDENTITY, Array, Transform, gradient_power
 
 
 @dataclass(frozen=True)
 class Regulariser:
-    """A convex function R(x) = r(Kx) with K the identity or the gradient.
+    """A convex function R(x) = r(Kx), with K such as the identity or the gradient.
 
     Attributes
     ----------
-    on
-        What r acts on: "x", or "gradient" (an array (d, …), all d components of one pixel together).
+    K
+        What r acts on.
     value
         R(x), of the image itself.
     prox
@@ -30,15 +29,18 @@ class Regulariser:
     power
         For a quadratic R = ‖Lx‖², |L|² on the ``rfftn`` grid of a shape: then there is a closed form. Else None.
     fused
-        A faster form of the prox inside an alternating direction method, see `gradients.shrink_gradient_step`.
+        A faster form of the prox inside an alternating direction method, as `gradients.shrink_gradient_step`.
+    stiffness
+        The weight ρ of the copy of Kx in that method, in units of λ: it decides how fast, not where to.
     """
 
-    on: Literal["x", "gradient"]
+    K: Transform
     value: Callable[[Array], float]
     prox: Callable[[Array, float], Array]
     degree: int = 2
     power: Callable[[tuple[int, ...]], Array] | None = None
     fused: Callable[[Array, Array, Array, float, float, tuple[int, ...], int], float] | None = None
+    stiffness: float = 10.0
 
 
 def _sum(x: Array) -> float:
@@ -48,17 +50,17 @@ def _sum(x: Array) -> float:
 def l2() -> Regulariser:
     """R(x) = ‖x‖²: the values are small."""
     return Regulariser(
-        "x",
+        IDENTITY,
         lambda x: _sum(np.square(x)),
         lambda v, step: v / np.float32(1 + 2 * step),
-        power=lambda shape: np.ones((*shape[:-1], shape[-1] // 2 + 1), np.float32),
+        power=IDENTITY.power,
     )
 
 
 def tikhonov() -> Regulariser:
     """R(x) = ‖∇x‖²: the object varies slowly. Source: Tikhonov & Arsenin 1977."""
     return Regulariser(
-        "gradient",
+        GRADIENT,
         lambda x: _sum(np.square(gradient(x))),
         lambda v, step: v / np.float32(1 + 2 * step),
         power=gradient_power,
@@ -76,7 +78,7 @@ def tv() -> Regulariser:
         shrunk: Array = v * (1 - np.minimum(1, np.float32(step) / np.maximum(length, np.float32(1e-30))))
         return shrunk
 
-    return Regulariser("gradient", total_variation, prox, degree=1, fused=shrink_gradient_step)
+    return Regulariser(GRADIENT, total_variation, prox, degree=1, fused=shrink_gradient_step, stiffness=6.0)
 
 
 def l1() -> Regulariser:
@@ -86,4 +88,4 @@ def l1() -> Regulariser:
         shrunk: Array = v - np.clip(v, np.float32(-step), np.float32(step))
         return shrunk
 
-    return Regulariser("x", lambda x: _sum(np.abs(x)), prox, degree=1)
+    return Regulariser(IDENTITY, lambda x: _sum(np.abs(x)), prox, degree=1)

@@ -16,19 +16,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 
-from napari_invrecon.recon.operators import Array, fft_workers
+from napari_invrecon.recon.operators import Array, Transform, in_slabs
 from napari_invrecon.recon.regularisers import Regulariser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 _FILTERS = np.array(
@@ -36,7 +32,6 @@ _FILTERS = np.array(
 )  # fmt: skip
 _REVERSED = np.ascontiguousarray(_FILTERS[:, ::-1])
 _NO_FILTER = np.array([[0, 1, 0]], np.float32)
-_PROX_STEPS, _PROX_PRECISION = 200, 1e-5
 
 
 def wavelet_l1(levels: int = 2) -> Regulariser:
@@ -46,9 +41,7 @@ def wavelet_l1(levels: int = 2) -> Regulariser:
     variation, no direction is preferred), and the weights are those that make R the mean over all shifts of the norm of
     a decimated transform. The low band is not penalised. For one to three axes, any size.
 
-    The prox of an image is found on its dual, u = v − Wᵀp with |p| ≤ step · weight, by accelerated projected gradients.
-
-    Source of the dual: Beck & Teboulle 2009, doi:10.1109/TIP.2009.2028250.
+    Source: Daubechies et al. 2004, doi:10.1002/cpa.20042.
     """
     if levels < 1:
         raise ValueError(f"{levels} wavelet levels: expected at least 1, such as 2")
@@ -57,22 +50,28 @@ def wavelet_l1(levels: int = 2) -> Regulariser:
         return float(sum(w * length.sum(dtype=np.float64) for w, length in _lengths(details(x, levels), levels)))
 
     def prox(v: Array, step: float) -> Array:
-        p = ahead = np.zeros((levels * (3**v.ndim - 1), *v.shape), np.float32)
-        u, t = v, 1.0
-        for _ in range(_PROX_STEPS):
-            new = ahead + details(v - details_adjoint(ahead, levels), levels)
-            for (weight, length), part in zip(_lengths(new, levels), _by_level(new, levels), strict=True):
-                part *= np.minimum(1, np.float32(step * weight) / np.maximum(length, np.float32(1e-30)))
-            if np.vdot(ahead - new, new - p) > 0:
-                t = 1.0
-            t_next = (1 + np.sqrt(1 + 4 * t * t)) / 2
-            p, ahead, t = new, new + np.float32((t - 1) / t_next) * (new - p), t_next
-            before, u = u, v - details_adjoint(p, levels)
-            if np.linalg.norm(u - before) <= _PROX_PRECISION * np.linalg.norm(u):
-                break
-        return u
+        shrunk = np.empty_like(v)
+        parts = zip(_lengths(v, levels), _by_level(v, levels), _by_level(shrunk, levels), strict=True)
+        for (weight, length), part, out in parts:
+            keep = 1 - np.minimum(1, np.float32(step * weight) / np.maximum(length, np.float32(1e-30)))
+            np.multiply(part, keep, out=out)
+        return shrunk
 
-    return Regulariser("x", value, prox, degree=1)
+    return Regulariser(frame(levels), value, prox, degree=1, fused=shrink_details_step)
+
+
+def frame(levels: int) -> Transform:
+    """W without the low band, as K of a regulariser."""
+
+    def mask(shape: tuple[int, ...], ends: tuple[int, ...]) -> NDArray[np.bool_]:
+        return np.concatenate([np.stack([counted(shape, ends, j)] * (3 ** len(shape) - 1)) for j in range(levels)])
+
+    return Transform(
+        lambda x: details(x, levels),
+        lambda q: details_adjoint(q, levels),
+        lambda shape: details_power(shape, levels),
+        mask,
+    )
 
 
 def details(x: Array, levels: int) -> Array:
@@ -146,7 +145,7 @@ def shrink_details_step(
         fold = np.empty((len(over_a) * len(over_b), *field), np.float32)
         weight = 2 ** (-level * ndim / 2)
         limits = [(0, 1)] * (3 - ndim) + _ranges(x.shape, ends, level)
-        total += weight * _in_slabs(
+        total += weight * in_slabs(
             functools.partial(
                 _shrink_rows, low, 2**level, over_a, over_b, part.reshape(-1, *field), np.float32(threshold * weight),
                 np.float32(relaxation), *limits, following, fold,
@@ -158,9 +157,9 @@ def shrink_details_step(
     out: Array | None = None
     for level, fold in reversed(list(enumerate(folded))):
         if out is not None:
-            _in_slabs(functools.partial(_add_smoothed, out, 2**level, fold[0]), n_rows, threads)
+            in_slabs(functools.partial(_add_smoothed, out, 2**level, fold[0]), n_rows, threads)
         out = np.empty(field, np.float32) if level else pulled.reshape(field)
-        _in_slabs(functools.partial(_unfold_rows, fold, 2**level, over_a, over_b, out), n_rows, threads)
+        in_slabs(functools.partial(_unfold_rows, fold, 2**level, over_a, over_b, out), n_rows, threads)
     return total
 
 
@@ -197,19 +196,6 @@ def _ranges(shape: tuple[int, ...], ends: tuple[int, ...], level: int) -> list[t
     """First and end of the pixels that are `counted`, for each axis."""
     reach = 2 ** (level + 1) - 1
     return [(0, n) if end > n else (min(reach, n), max(end - reach, 0)) for n, end in zip(shape, ends, strict=True)]
-
-
-def _in_slabs(work: Callable[[int, int], float], n_rows: int, threads: int) -> float:
-    """The sum of ``work(start, stop)`` over all rows, in threads."""
-    limits = np.linspace(0, n_rows, min(threads, n_rows) + 1).astype(int).tolist()
-    if len(limits) == 2:
-        return work(*limits)
-    return sum(_slab_pool().map(work, limits[:-1], limits[1:]))
-
-
-@lru_cache(maxsize=1)
-def _slab_pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(fft_workers(), thread_name_prefix="invrecon-wavelet")
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")

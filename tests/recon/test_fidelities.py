@@ -58,3 +58,26 @@ def test_ignored_pixels_do_not_move():
     v = RNG.uniform(1, 5, 40).astype(np.float32)
     for make in (lambda: least_squares(Y, WEIGHTS), lambda: poisson(Y, 0.0, WEIGHTS)):
         np.testing.assert_array_equal(make().prox(v, 2.0)[WEIGHTS == 0], v[WEIGHTS == 0])
+
+
+@pytest.mark.parametrize("shape", [(30,), (9, 12), (4, 6, 7)])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("make", [least_squares, lambda y, w=None: poisson(y, 0.3, w)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fused_step_is_the_plain_one(shape, threads, make, weighted):
+    rng = np.random.default_rng(2)
+    view = tuple(slice(1, n - 1) for n in shape)
+    y = rng.poisson(2, [n - 2 for n in shape]).astype(np.float32)
+    fidelity = make(y, (rng.random(y.shape) > 0.3).astype(np.float32) if weighted else None)
+    v, state = (rng.uniform(0, 4, shape).astype(np.float32) for _ in range(2))
+
+    def prox(t):
+        fitted = t.copy()
+        fitted[view] = fidelity.prox(t[view], 4.0)
+        return fitted
+
+    expected = state + 1.8 * (v - prox(state))
+    value, copy = fidelity.value(v[view]), v.copy()
+    assert fidelity.fused(copy, state, view, 4.0, 1.8, threads) == pytest.approx(value, rel=1e-4)
+    np.testing.assert_allclose(state, expected, atol=1e-5)
+    np.testing.assert_allclose(copy, 2 * prox(expected.astype(np.float32)) - expected, atol=2e-5)

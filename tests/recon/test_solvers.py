@@ -16,6 +16,7 @@ from napari_invrecon.recon.gradients import (
 from napari_invrecon.recon.operators import convolution, field_of_view, gradient_power, transfer_function
 from napari_invrecon.recon.regularisers import Regulariser
 from napari_invrecon.recon.solvers import Window, admm, finish, fista, primal_dual, spectral
+from napari_invrecon.recon.wavelets import wavelet_l1
 
 G = np.exp(-(np.arange(-4, 5) ** 2) / 4.5)
 PSF = (np.outer(G, G) / G.sum() ** 2).astype(np.float32)
@@ -68,7 +69,7 @@ def test_admm_agrees_with_the_closed_form(name):
 @pytest.mark.parametrize(
     ("name", "noise", "nonnegative"),
     [("tv", "gaussian", False), ("tv", "gaussian", True), ("tv", "poisson", True), ("l1", "gaussian", False),
-     ("l1", "gaussian", True), ("l1", "poisson", True), ("tikhonov", "poisson", True)],
+     ("l1", "gaussian", True), ("l1", "poisson", True), ("tikhonov", "poisson", True), ("wavelet", "gaussian", False)],
 )  # fmt: skip
 def test_admm_and_primal_dual_give_the_same_minimiser(name, noise, nonnegative):
     y, psf = (spikes(), NARROW) if name == "l1" else (blurred(), PSF)
@@ -78,14 +79,14 @@ def test_admm_and_primal_dual_give_the_same_minimiser(name, noise, nonnegative):
     fidelity = least_squares(y) if noise == "gaussian" else poisson(y, 0.02)
     H = field_of_view(convolution(psf, frame.shape), frame.view)
     start = mirror(y, frame)
-    regulariser, otf = getattr(regularisers, name)(), transfer_function(psf, frame.shape)
+    prior, otf = (
+        wavelet_l1() if name == "wavelet" else getattr(regularisers, name)(),
+        transfer_function(psf, frame.shape),
+    )
     window = Window(fidelity, frame.view)
-    if name == "tv":  # of the differences that count
-        counts = counted(frame.shape, window.ends)
-        plain = regulariser
-        regulariser = Regulariser("gradient", plain.value, lambda v, s: np.where(counts, plain.prox(v * counts, s), v))
+    counts = prior.K.counted(frame.shape, window.ends)
+    regulariser = Regulariser(prior.K, prior.value, lambda v, s: np.where(counts, prior.prox(v * counts, s), v))
     limits = {"nonnegative": nonnegative, "n_steps": 5000, "tolerance": 1e-6}
-    prior = getattr(regularisers, name)()
     one = frame.crop(finish(admm(window, otf, prior, 0.02, start, **limits)))
     two = frame.crop(finish(primal_dual(H, fidelity, regulariser, 0.02, start, **limits)))
     assert relative(one, two) < 1e-3
