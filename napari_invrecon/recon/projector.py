@@ -2,6 +2,11 @@
 
 The kernels' layout is volume (z, x, y) and sinogram (tilt, u, y), slices (y) innermost: a ray's weights are the same in
 every slice, so each is computed once and applied to a SIMD row of slices.
+
+H and Hᵀ are one computation. Forward, a ray crosses 16 rows of the volume and takes from each the two pixels beside it;
+backward, a pixel takes from each of 16 tilts the two rays beside it. So both first weigh 16 pairs of taps at once
+(`_weigh`), then add up 16 pairs of SIMD rows in registers (`_gather`). The loops around keep what is read in the
+processor's second cache: 16 rows and a tile of pixels along them, for all tilts.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_invrecon.recon.lanes import filled, floor, load, maximum, minimum, store
 from napari_invrecon.recon.operators import Array, LinearOperator, fft_workers
 
 if TYPE_CHECKING:
@@ -103,11 +109,23 @@ def forward(geometry: Geometry, volume_zxy: Array, out: Array | None = None, *, 
     shape = (len(geometry.angles_deg), geometry.detector, ny)
     out = np.empty(shape, np.float32) if out is None else _checked(out, shape, "sinogram (tilt, u, y)")
     rays = geometry.rays
-    _share(lambda start, stop: _forward(volume, rays[start:stop], out[start:stop]), len(rays), threads)
+    for y, width in _chunks(ny):
+        if len(rays) <= FEW_TILTS and y + width <= ny and min(nz, nx) > 1:
+            source, pitch, pixel, origin = volume.reshape(-1), nx, ny, y
+        else:
+            source, pitch, pixel, origin = _packed(volume, y, width, threads), _pitch(nx), width, 0
+        steps = (pitch * pixel, pixel)
+
+        def project(start: int, stop: int, y: int = y, width: int = width, view: Any = (source, origin, steps)) -> None:
+            _forward(*view, (nz, nx), rays, start, stop, out, y, _LIKE[width])
+
+        _share(project, len(rays), threads)
     return out
 
 
-def adjoint(geometry: Geometry, sinogram_tuy: Array, out: Array | None = None, *, threads: int = 1) -> Array:
+def adjoint(
+    geometry: Geometry, sinogram_tuy: Array, out: Array | None = None, *, add: bool = False, threads: int = 1
+) -> Array:
     """(Hᵀy)_zx = Σ_tu max(0, 1 − |u − u_t(x, z)|/m)/m · y_tu: the transpose of `forward`, weight for weight.
 
     Parameters
@@ -118,6 +136,8 @@ def adjoint(geometry: Geometry, sinogram_tuy: Array, out: Array | None = None, *
         (n_tilt, n_u, ny) float32, slices innermost.
     out
         Where to put the result, (nz, nx, ny) float32; a new array if None.
+    add
+        Add the result to ``out``, as a step of a row-action method does.
     threads
         How many threads share the work.
     """
@@ -126,7 +146,13 @@ def adjoint(geometry: Geometry, sinogram_tuy: Array, out: Array | None = None, *
     sinogram = _checked(sinogram_tuy, (len(geometry.angles_deg), geometry.detector, ny), "sinogram (tilt, u, y)")
     out = np.empty((nz, nx, ny), np.float32) if out is None else _checked(out, (nz, nx, ny), "volume (z, x, y)")
     rays = geometry.rays
-    _share(lambda start, stop: _adjoint(sinogram, rays, out[start:stop], start), nz, threads)
+    for y, width in _chunks(ny):
+        source = _packed(sinogram, y, width, threads)
+
+        def project(start: int, stop: int, y: int = y, width: int = width, source: Any = source) -> None:
+            _adjoint(source, _pitch(geometry.detector), geometry.detector, rays, start, stop, out, y, add, _LIKE[width])
+
+        _share(project, nz, threads)
     return out
 
 
@@ -200,6 +226,35 @@ def _checked(x: Array, shape: tuple[int, ...], name: str) -> Array:
     return x
 
 
+def _chunks(ny: int) -> list[tuple[int, int]]:
+    """(first slice, SIMD width) of the passes over ny slices; the last may be wider than what is left."""
+    found, y = [], 0
+    while y < ny:
+        width = 32 if ny - y > 8 else 8 if ny - y > 1 else 1
+        found.append((y, width))
+        y += width
+    return found
+
+
+def _pitch(n: int) -> int:
+    """Pixels from row to row of a packed array: an odd multiple of 16, so that the rows spread over the cache."""
+    return (n + 15) // 32 * 32 + 16
+
+
+def _packed(array: Array, y: int, width: int, threads: int) -> Array:
+    """array[:, :, y : y + width] as rows of pixels of ``width`` slices, on cache lines; flat.
+
+    Slices and pixels beyond the array are zero, so that each axis has at least two pixels.
+    """
+    n, rows = _pitch(array.shape[1]) * width, max(2, len(array))
+    memory = np.empty(rows * n + 16, np.float32)
+    first = (-memory.ctypes.data % 64) // 4
+    packed = memory[first : first + rows * n]
+    packed[len(array) * n :] = 0
+    _share(lambda start, stop: _pack(array, y, packed, start, stop, _LIKE[width]), len(array), threads)
+    return packed
+
+
 def _share(work: Callable[[int, int], Any], length: int, threads: int) -> None:
     """``work(start, stop)`` over 0 … length in as many runs as threads."""
     if threads == 1 or length == 1:
@@ -214,39 +269,214 @@ def _projector_pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(fft_workers(), thread_name_prefix="invrecon-projector")
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _forward(volume: Any, rays: Any, out: Any) -> None:
-    nz, nx, ny = volume.shape
-    for t in range(out.shape[0]):
-        cos, sin, m, corner = rays[t]
-        flat = abs(cos) >= abs(sin)
-        along, across = (cos, sin) if flat else (sin, cos)
-        n_rows, n_taps = (nz, nx) if flat else (nx, nz)
-        for u in range(out.shape[1]):
-            ray = out[t, u]
-            ray[:] = 0
-            for row in range(n_rows):
-                position = (u - corner - row * across) / along
-                first = int(np.floor(position))
-                for tap in range(max(first, 0), min(first + 2, n_taps)):
-                    weight = np.float32((1 - abs(position - tap)) / m)
-                    pixel = volume[row, tap] if flat else volume[tap, row]
-                    for y in range(ny):
-                        ray[y] += weight * pixel[y]
+FEW_TILTS = 4
+"""Up to so many tilts are projected from the volume in place: a copy in better order would take longer to make."""
+_LIKE = {width: (np.float32(0),) * width for width in (1, 8, 32)}
+_ROWS = (np.float32(0),) * 16
+_BATCH = 16
+_TILE = 128
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_jit = numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _adjoint(sinogram: Any, rays: Any, out: Any, z_start: int) -> None:
-    n_tilt, n_u, ny = sinogram.shape
-    for z in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            pixel = out[z, x]
-            pixel[:] = 0
-            for t in range(n_tilt):
-                cos, sin, m, corner = rays[t]
-                position = corner + x * cos + (z + z_start) * sin
-                for u in range(max(int(np.ceil(position - m)), 0), min(int(np.floor(position + m)), n_u - 1) + 1):
-                    weight = np.float32((1 - abs(u - position) / m) / m)
-                    ray = sinogram[t, u]
-                    for y in range(ny):
-                        pixel[y] += weight * ray[y]
+@_jit
+def _pack(array: Any, y: int, packed: Any, start: int, stop: int, like: Any) -> None:
+    n, ny = array.shape[1], array.shape[2]
+    pitch, width = (n + 15) // 32 * 32 + 16, len(like)
+    some = min(width, ny - y)
+    flat = array.reshape(-1)
+    for row in range(start, stop):
+        for pixel in range(n):
+            at = (row * pitch + pixel) * width
+            if some == width:
+                store(packed, at, load(flat, (row * n + pixel) * ny + y, like))
+            else:
+                for k in range(width):
+                    packed[at + k] = array[row, pixel, y + k] if k < some else 0
+        packed[(row * pitch + n) * width : (row + 1) * pitch * width] = 0
+
+
+@_jit
+def _weigh(p: Any, m: Any, slope: Any, gain: Any, base: Any, last: Any, tap: Any, weights: Any, at: int) -> None:
+    """gain · max(0, 1 − |tap − p − base| · slope) at the first tap beyond p + base − m and at the next one, 16 times.
+
+    Both taps are kept within 0 … last + 1, where the formula gives no weight to those that are not beside p.
+    """
+    one, zero = filled(_ONE, _ROWS), filled(_ZERO, _ROWS)
+    first = minimum(maximum(floor(p - m) + one, zero - base), last - base)
+    near = (p - first) * slope
+    far = near - slope
+    store(weights, 2 * at, maximum(one - maximum(near, zero - near), zero) * gain)
+    store(weights, 2 * at + 16, maximum(one - maximum(far, zero - far), zero) * gain)
+    store(tap, at, first + base)
+
+
+@_jit
+def _gather(source: Any, origin: int, row: int, step: int, n: int, tap: Any, weights: Any, at: int, like: Any) -> Any:
+    """Σ_k near_k · source[k, tap_k] + far_k · source[k, tap_k + 1] over n ≤ 16 rows, as lanes.
+
+    Offsets count floats: from row to row ``row``, from tap to tap ``step``. Rows go in pairs, for four sums that need
+    not wait for each other.
+    """
+    a = filled(_ZERO, like)
+    b, c, d = a, a, a
+    here = origin
+    for k in range(0, n, 2):
+        i, w = np.uintp(at + k), np.uintp(2 * at + k)
+        p = here + np.int64(tap[i]) * step
+        here += row if k + 1 < n else 0
+        q = here + np.int64(tap[i + np.uintp(1)]) * step
+        here += row
+        a = a + filled(weights[w], like) * load(source, p, like)
+        b = b + filled(weights[w + np.uintp(16)], like) * load(source, p + step, like)
+        c = c + filled(weights[w + np.uintp(1)], like) * load(source, q, like)
+        d = d + filled(weights[w + np.uintp(17)], like) * load(source, q + step, like)
+    return (a + b) + (c + d)
+
+
+@_jit
+def _add_row(flat: Any, at: int, lanes: Any, some: int, spill: Any, like: Any) -> None:
+    """flat[at : at + some] += lanes."""
+    if some == len(like):
+        store(flat, at, load(flat, at, like) + lanes)
+    else:
+        store(spill, 0, lanes)
+        for k in range(some):
+            flat[at + k] += spill[k]
+
+
+@_jit
+def _forward(
+    source: Any, origin: int, steps: Any, shape: Any, rays: Any, start: int, stop: int, out: Any, y: int, like: Any
+) -> None:
+    """Tilts start … stop of the slices y …; source[origin + z · steps[0] + x · steps[1]] holds pixel (z, x)."""
+    n_u, ny = out.shape[1], out.shape[2]
+    flat = out.reshape(-1)
+    some = min(len(like), ny - y)
+    for t in range(start, stop):
+        out[t, :, y : y + some] = 0
+    for steep in range(2):  # first the tilts whose rays go from row to row, then those that go from column to column
+        n_rows, n_taps = shape[steep], max(2, shape[1 - steep])
+        row_step, tap_step = steps[steep], steps[1 - steep]
+        tiles = max(1, n_taps // _TILE)
+        for row in range(0, n_rows, 16):
+            for tile in range(tiles):
+                # The rays that cross the rows' middle within this tile, or beyond the volume's ends.
+                left = tile * n_taps / tiles if tile > 0 else -16.0
+                right = (tile + 1) * n_taps / tiles if tile < tiles - 1 else n_taps + 16.0
+                for t in range(start, stop):
+                    cos, sin, _, _ = rays[t]
+                    if (abs(cos) < abs(sin)) == (steep == 1):
+                        _cross_rows(
+                            source,
+                            origin + row * row_step,
+                            (row_step, tap_step),
+                            row,
+                            min(16, n_rows - row),
+                            n_taps,
+                            (left, right),
+                            rays[t],
+                            n_u,
+                            flat,
+                            (t * n_u * ny + y, ny, some),
+                            like,
+                        )
+
+
+@_jit
+def _cross_rows(
+    source: Any,
+    origin: int,
+    steps: Any,
+    row: int,
+    n: int,
+    n_taps: int,
+    span: Any,
+    ray: Any,
+    n_u: int,
+    flat: Any,
+    place: Any,
+    like: Any,
+) -> None:
+    """Add what the rays of one tilt collect in n rows from ``row`` on, to flat[place[0] + u · place[1]]."""
+    cos, sin, m, corner = ray
+    along, across = (cos, sin) if abs(cos) >= abs(sin) else (sin, cos)
+    middle = corner + (row + (n - 1) / 2) * across
+    ends = (middle + span[0] * along, middle + span[1] * along)
+    first, last = max(0, int(np.ceil(min(ends)))), min(n_u, int(np.ceil(max(ends))))
+    inverse = 1 / along
+    tap, weights = np.empty(_BATCH * 16, np.int32), np.empty(_BATCH * 32, np.float32)
+    rows, gains, spill = np.empty(16, np.float32), np.zeros(16, np.float32), np.empty(32, np.float32)
+    for k in range(16):
+        rows[k] = -across * inverse * k
+        gains[k] = 1 / m if k < n else 0
+    one, ramp, gain = filled(_ONE, _ROWS), load(rows, 0, _ROWS), load(gains, 0, _ROWS)
+    end = filled(np.float32(n_taps - 2), _ROWS)
+    for batch in range(first, last, _BATCH):
+        stop = min(batch + _BATCH, last)
+        for u in range(batch, stop):
+            position = (u - corner - row * across) * inverse
+            base = np.floor(position)
+            p = ramp + filled(np.float32(position - base), _ROWS)
+            _weigh(p, one, one, gain, filled(np.float32(base), _ROWS), end, tap, weights, 16 * (u - batch))
+        for u in range(batch, stop):
+            lanes = _gather(source, origin, steps[0], steps[1], n, tap, weights, 16 * (u - batch), like)
+            _add_row(flat, place[0] + u * place[1], lanes, place[2], spill, like)
+
+
+@_jit
+def _adjoint(
+    source: Any, pitch: int, n_u: int, rays: Any, start: int, stop: int, out: Any, y: int, add: bool, like: Any
+) -> None:
+    """Rows start … stop (z) of the slices y …, from a packed sinogram."""
+    n_tilt, nx, ny, width = len(rays), out.shape[1], out.shape[2], len(like)
+    some = min(width, ny - y)
+    tile = np.empty(16 * _TILE * width, np.float32)
+    for z in range(start, stop, 16):
+        z_end = min(z + 16, stop)
+        for x in range(0, nx, _TILE):
+            x_end = min(x + _TILE, nx)
+            tile[:] = 0
+            for t in range(0, n_tilt, 16):
+                _collect_tilts(source, pitch, n_u, rays[t : t + 16], t, (z, z_end), (x, x_end), tile, like)
+            for i in range(z, z_end):
+                for j in range(x, x_end):
+                    at = ((i - z) * _TILE + j - x) * width
+                    for k in range(some):
+                        out[i, j, y + k] = tile[at + k] + (out[i, j, y + k] if add else _ZERO)
+
+
+@_jit
+def _collect_tilts(
+    source: Any, pitch: int, n_u: int, rays: Any, t: int, zs: Any, xs: Any, tile: Any, like: Any
+) -> None:
+    """Add what the pixels zs × xs take from up to 16 tilts, from number t on, to ``tile``."""
+    n, width = len(rays), len(like)
+    tap, weights = np.empty(_BATCH * 16, np.int32), np.empty(_BATCH * 32, np.float32)
+    # p, base, cos θ, m, 1/m and the gain, 1/m where there is a tilt; harmless numbers where there is none.
+    table = np.zeros((6, 16), np.float32)
+    table[3:5] = 1
+    for k in range(n):
+        table[2, k], table[3, k] = rays[k, 0], rays[k, 2]
+        table[4, k] = table[5, k] = 1 / rays[k, 2]
+    numbers = table.reshape(-1)
+    cos, m, slope = load(numbers, 32, _ROWS), load(numbers, 48, _ROWS), load(numbers, 64, _ROWS)
+    gain, end = load(numbers, 80, _ROWS), filled(np.float32(max(2, n_u) - 2), _ROWS)
+    for z in range(zs[0], zs[1]):
+        for batch in range(xs[0], xs[1], _BATCH):
+            for k in range(n):
+                # A pixel far beyond the detector stays beyond it.
+                position = min(max(rays[k, 3] + z * rays[k, 1] + batch * rays[k, 0], -64.0), n_u + 64.0)
+                base = np.floor(position)
+                table[0, k], table[1, k] = position - base, base
+            p, base_u = load(numbers, 0, _ROWS), load(numbers, 16, _ROWS)
+            stop = min(batch + _BATCH, xs[1])
+            for x in range(batch, stop):
+                moved = p + filled(np.float32(x - batch), _ROWS) * cos
+                _weigh(moved, m, slope, gain, base_u, end, tap, weights, 16 * (x - batch))
+            for x in range(batch, stop):
+                lanes = _gather(
+                    source, t * pitch * width, pitch * width, width, n, tap, weights, 16 * (x - batch), like
+                )
+                at = ((z - zs[0]) * _TILE + x - xs[0]) * width
+                store(tile, at, load(tile, at, like) + lanes)
