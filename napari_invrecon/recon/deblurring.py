@@ -11,11 +11,13 @@ from scipy.ndimage import distance_transform_edt
 
 from napari_invrecon.recon import regularisers
 from napari_invrecon.recon.boundary import Frame, mirror, mirror_frame, open_frame, periodic_frame
-from napari_invrecon.recon.denoisers import frozen_nlm, noise_left
+from napari_invrecon.recon.denoisers import adaptive_nlm, bayes_shrink, frozen_nlm, noise_left
 from napari_invrecon.recon.fidelities import least_squares, poisson
 from napari_invrecon.recon.lambda_choice import Fit
 from napari_invrecon.recon.operators import Array, forward_fft, gradient_power, inverse_fft, transfer_function
-from napari_invrecon.recon.solvers import Iterate, Steps, Window, admm, finish, spectral
+from napari_invrecon.recon.roughness import roughness, smooth_amplitude
+from napari_invrecon.recon.solvers import Iterate, Steps, Window, admm, spectral
+from napari_invrecon.recon.wavelets import wavelet_l1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +26,18 @@ if TYPE_CHECKING:
 
     from napari_invrecon.recon.regularisers import Regulariser
 
-RegulariserName = Literal["l2", "tikhonov", "tv", "l1", "denoiser"]
+RegulariserName = Literal["l2", "tikhonov", "tv", "roughness", "l1", "wavelet", "denoiser"]
 BoundaryName = Literal["masked", "reflect", "periodic"]
+DenoiserName = Literal["frozen", "nlm (heuristic)", "wavelet (heuristic)"]
 NoiseName = Literal["gaussian", "poisson"]
 
+_PRIORS: dict[str, Callable[[], Regulariser]] = {
+    "l2": regularisers.l2,
+    "tikhonov": regularisers.tikhonov,
+    "tv": regularisers.tv,
+    "l1": regularisers.l1,
+    "wavelet": wavelet_l1,
+}
 _SEAM = 3e-4  # of the data's range: how far a block may be from the whole
 _START_LAM = 1e-3  # at least, for the smooth image from which the iterations start
 
@@ -48,6 +58,7 @@ class Blur:
     background: float = 0.0
     n_iter: int = 200
     tolerance: float = 1e-3
+    denoiser: DenoiserName = "frozen"
     guide_lam: float = 0.0
     sigma: float = 0.0
 
@@ -115,10 +126,16 @@ def deblur(
         start = _smooth_start(blur, y, max(lam, _START_LAM), frame)
     plain = blur.boundary != "masked" and weights is None and blur.noise == "gaussian"
     fidelity = least_squares(y, weights) if blur.noise == "gaussian" else poisson(y, blur.background, weights)
+    if blur.regulariser == "roughness":
+        window = Window(fidelity, frame.view)
+        x = yield from smooth_amplitude(window, otf, lam, start, n_steps=blur.n_iter, tolerance=blur.tolerance)
+        return x
+    prior = prior or make_prior(blur, y, missing, threads)
+    assert prior is not None
     x = yield from admm(
         mirror(y, frame) if plain else Window(fidelity, frame.view),
         otf,
-        prior or make_prior(blur, y, missing, threads),
+        prior,
         lam,
         start,
         nonnegative=blur.nonnegative,
@@ -131,15 +148,21 @@ def deblur(
 
 def make_prior(
     blur: Blur, y: Array, missing: tuple[tuple[int, int], ...] | None = None, threads: int = 1
-) -> Regulariser:
-    """R; the denoiser's weights are those of a Tikhonov solution of the data, on the same field."""
+) -> Regulariser | None:
+    """R, None for the roughness, which has a solver of its own.
+
+    A denoiser's weights, or strength, are those of a Tikhonov solution of the data, on the same field.
+    """
+    if blur.regulariser == "roughness":
+        return None
     if blur.regulariser != "denoiser":
-        made: Regulariser = getattr(regularisers, blur.regulariser)()
-        return made
+        return _PRIORS[blur.regulariser]()
     frame = blur.frame(y.shape, missing)
     otf = transfer_function(blur.kernel, frame.shape)
     gain = np.square(otf.real) + np.square(otf.imag) + np.float32(blur.guide_lam) * gradient_power(frame.shape)
     left = noise_left(otf.conj() / gain, frame.shape, blur.sigma)
+    if blur.denoiser != "frozen":
+        return (adaptive_nlm if blur.denoiser == "nlm (heuristic)" else bayes_shrink)(left)
     return frozen_nlm(_smooth_start(blur, y, blur.guide_lam, frame), left, threads=threads)
 
 
@@ -161,11 +184,13 @@ def predict(blur: Blur, x: Array, shape: tuple[int, ...], missing: tuple[tuple[i
     return frame.crop(blurred)
 
 
-def fit(blur: Blur, prior: Regulariser, y: Array, weights: Array, lam: float, state: Array | None) -> Fit:
+def fit(
+    blur: Blur, prior: Regulariser | None, y: Array, weights: Array, lam: float, state: Array | None
+) -> Steps[Fit]:
     """One solution with its prediction, for `lambda_choice.solved_curve`."""
     gaps = None if (weights > 0).all() else weights
-    x = finish(deblur(blur, y, lam, gaps, start=state, prior=prior))
-    return Fit(x, predict(blur, x, y.shape) + np.float32(blur.background), prior.value(x))
+    x = yield from deblur(blur, y, lam, gaps, start=state, prior=prior)
+    return Fit(x, predict(blur, x, y.shape) + np.float32(blur.background), prior.value(x) if prior else roughness(x))
 
 
 def count_iterations(blur: Blur, y: Array, weights: Array | None, lam: float) -> int:

@@ -20,6 +20,7 @@ from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.deblurring import (
     Blur,
     BoundaryName,
+    DenoiserName,
     NoiseName,
     RegulariserName,
     count_iterations,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 _CLOSED_FORM_BYTES = 40  # per pixel: measured peak, input and result included
 _ITERATIVE_BYTES = 90
+_SOLVED_GRID = {"roughness": np.logspace(-3, 4, 15)}  # where it is not that of lambda_choice
+_HEURISTIC_ITERATIONS = 20  # plug and play with a denoiser that is no prox gets worse when it goes on
 _LEAST_REGION = 25  # pixels
 _FLAT = {"l2": 0.01, "tikhonov": 0.01}  # of the scale: what remains of noise in a flat region at the best λ, and
 _FLAT_ELSE = 0.002  # of regularisers that make it really flat; measured, docs/choose-lambda.md
@@ -64,6 +67,16 @@ class DeconvolutionSettings:
             "alike is alike (non-local means), for lattices and repeated features.",
         },
     ] = "tv"
+    denoiser: Annotated[
+        DenoiserName,
+        {
+            "label": "Denoiser",
+            "advanced": True,
+            "help": "Of the regulariser denoiser. frozen: non-local means with fixed weights, converges. heuristic: "
+            "scikit-image's non-local means or wavelet shrinkage, made anew at each of 20 iterations at most; no "
+            "objective is known, look at the residual.",
+        },
+    ] = "frozen"
     lam: Annotated[
         float | None,
         {
@@ -290,10 +303,11 @@ def deconvolution(
     out = blocks.allocate(tuple(image.shape), in_memory, edge or 1024)
 
     history: list[Iterate] = []
+    asked = False
     if len(pieces) == 1:
         y, w = scene.read(pieces[0].read)
         steps = deblur(blur, y, lam, w, missing=pieces[0].missing, threads=fft_workers())
-        x = yield from _shown(steps, scene, curve, lam, pieces[0], history)
+        x, asked = yield from _shown(steps, scene, curve, lam, pieces[0], history)
         out[pieces[0].core] = scene.restore(x, y.shape, pieces[0])
     else:
 
@@ -313,7 +327,7 @@ def deconvolution(
         sources.append(describe_source("weights", np.asarray(weights)))
     if reference is not None:
         sources.append(describe_source("reference", np.asarray(reference)))
-    stopped = _why_stopped(scene, blur, history, len(pieces))
+    stopped = _why_stopped(scene, blur, history, len(pieces), asked)
     record = make_record(
         "deconvolve",
         settings,
@@ -330,6 +344,7 @@ def deconvolution(
         residual_over_noise=_finite(history[-1].residual if history else curve.residual_over_noise(lam)),
         n_iter=history[-1].step if history else 1 if scene.closed_form else blur.n_iter,
         stopped=stopped,
+        heuristic=_is_heuristic(settings),
         residual=[_finite(float(f"{i.residual:.6g}")) for i in history],
         objective=[_finite(float(f"{i.objective:.8g}")) for i in history],
         blocks={"count": len(pieces), "edge_px": edge, "halo_px": list(reach)},
@@ -473,7 +488,13 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings,
     if sigma is None:
         sigma = gaussian_sigma(_without_inf(np.stack(tiles)), spatial_ndim=kernel.ndim, psf=kernel) or None
     scale = data_scale(tiles)
-    nonnegative = settings.noise == "poisson" if settings.nonnegative is None else settings.nonnegative
+    nonnegative = settings.nonnegative
+    if settings.regulariser == "roughness" and nonnegative is False:
+        raise ValueError(
+            "the roughness is one of √x, which is never negative: leave nonnegative out, or use 'tikhonov'"
+        )
+    if nonnegative is None:
+        nonnegative = settings.noise == "poisson" or settings.regulariser == "roughness"
     blur = Blur(
         kernel=kernel,
         regulariser=settings.regulariser,
@@ -481,7 +502,8 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings,
         noise=settings.noise,
         nonnegative=nonnegative,
         background=settings.background / scale,
-        n_iter=settings.n_iter,
+        denoiser=settings.denoiser,
+        n_iter=min(settings.n_iter, _HEURISTIC_ITERATIONS) if _is_heuristic(settings) else settings.n_iter,
         tolerance=settings.tolerance,
     )
     scene = Scene(image, checked, region, tiles, blur, scale, offset, gain, detector, sigma, settings.z_exponent)
@@ -493,6 +515,10 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings,
         blur, guide_lam=curve.choices["gcv"] or 1.0, sigma=max(sigma or 0.0, 1e-6 * scale) / scale
     )
     return dataclasses.replace(scene, blur=guided)
+
+
+def _is_heuristic(settings: DeconvolutionSettings) -> bool:
+    return settings.regulariser == "denoiser" and settings.denoiser != "frozen"
 
 
 def data_scale(tiles: list[NDArray[Any]]) -> float:
@@ -638,7 +664,7 @@ def _curve(
         y, weights, region = _crop_with_reference(scene)
     counted = np.ones_like(y) if weights is None else weights
     noise = _spread(scene, y, counted, settings)
-    blur = scene.blur
+    blur = dataclasses.replace(scene.blur, denoiser="frozen")  # a heuristic one takes λ from it, see _choose
     prior = make_prior(blur, fill_gaps(y, counted))
 
     def solved(y: Array, weights: Array, lam: float, state: Any) -> Fit:
@@ -652,7 +678,7 @@ def _curve(
         y,
         noise,
         counted,
-        grid=lambda_choice.SOLVED_GRID if grid is None else grid,
+        grid=_SOLVED_GRID.get(blur.regulariser, lambda_choice.SOLVED_GRID) if grid is None else grid,
         complete=grid is not None,
         hold_out=settings.lam_rule == "holdout",
         flat=flat,
@@ -729,7 +755,7 @@ def _choose(curve: LambdaCurve, scene: Scene, settings: DeconvolutionSettings) -
     rule = settings.lam_rule or default_rule(scene)
     chosen = curve.choices[rule]
     if chosen is not None:
-        return chosen, rule
+        return chosen, f"{rule}, of the frozen denoiser" if _is_heuristic(settings) else rule
     if settings.lam_rule is None:
         return float(curve.lam[-1]), "the image is constant: any λ gives it back"
     raise ValueError(
@@ -749,8 +775,11 @@ def _why_none(curve: LambdaCurve, rule: Rule) -> str:
 
 def _shown(
     steps: Steps[Array], scene: Scene, curve: LambdaCurve, lam: float, block: blocks.Block, history: list[Iterate]
-) -> Generator[Iterate, bool | None, Array]:
-    """The solver's iterates as the user knows them: x cropped and in data units, the residual over the noise."""
+) -> Generator[Iterate, bool | None, tuple[Array, bool]]:
+    """The solver's iterates as the user knows them: x cropped and in data units, the residual over the noise.
+
+    Returns the solution, and whether it was asked for before it had converged.
+    """
     shape = tuple(s.stop - s.start for s in block.read[-scene.blur.kernel.ndim :])
     n = float(np.prod(shape))
     answer: bool | None = None
@@ -758,8 +787,7 @@ def _shown(
         try:
             raw = steps.send(answer)
         except StopIteration as end:
-            x: Array = end.value
-            return x
+            return end.value, bool(answer)
         residual = curve.residual_over_noise(lam)  # of a closed form, which has no iterations
         if np.isfinite(raw.residual):
             counts = scene.blur.noise == "poisson"
@@ -771,13 +799,15 @@ def _shown(
         answer = yield shown
 
 
-def _why_stopped(scene: Scene, blur: Blur, history: list[Iterate], n_blocks: int) -> str:
+def _why_stopped(scene: Scene, blur: Blur, history: list[Iterate], n_blocks: int, asked: bool) -> str:
     if scene.closed_form:
         return "closed form"
     if n_blocks > 1:
         return f"as many iterations as a piece needs to the tolerance of {scene.blur.tolerance:g}, for all blocks alike"
+    if asked:
+        return "asked to finish"
     if history and history[-1].step < blur.n_iter:
-        return f"relative change below {blur.tolerance:g}, or asked to finish"
+        return f"relative change below {blur.tolerance:g}"
     return "the most iterations allowed"
 
 

@@ -40,7 +40,8 @@ def gaussian_psf(sigma_px: float | tuple[float, ...], ndim: int = 2) -> NDArray[
     kernel = np.ones(())
     for sigma in sigmas:
         _positive(sigma, "σ", "px")
-        t = np.arange(-int(np.ceil(5 * sigma)), int(np.ceil(5 * sigma)) + 1)
+        reach = int(np.ceil(5 * sigma - 1e-6))  # σ = 3.0000000001, as from a width in nm, is 3
+        t = np.arange(-reach, reach + 1)
         kernel = np.multiply.outer(kernel, np.exp(-0.5 * (t / sigma) ** 2))
     return normalised(kernel)
 

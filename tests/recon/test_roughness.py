@@ -1,0 +1,77 @@
+"""‖Δ√x‖²: its value, a minimum that is one, columns on a dark ground, shades, and what it must refuse."""
+
+import numpy as np
+import pytest
+from phantoms import image, rmse
+from skimage.restoration import richardson_lucy, wiener
+
+import napari_invrecon as ir
+from napari_invrecon.recon.boundary import periodic_frame
+from napari_invrecon.recon.fidelities import poisson
+from napari_invrecon.recon.operators import transfer_function
+from napari_invrecon.recon.roughness import roughness, smooth_amplitude
+from napari_invrecon.recon.solvers import Window
+
+PSF = ir.gaussian_psf(1.5)
+
+
+def test_value_is_that_of_the_definition():
+    q = np.random.default_rng(0).random((12, 15)).astype(np.float32)
+    bent = sum(np.roll(q, 1, axis) + np.roll(q, -1, axis) - 2 * q for axis in (0, 1))
+    assert roughness(q * q) == pytest.approx(float(np.sum(bent**2)), rel=1e-5)
+    assert roughness(np.full((8, 9), 3.0, np.float32)) == pytest.approx(0, abs=1e-6)
+
+
+def test_no_nearby_image_has_a_smaller_objective():
+    _, y = image("lattice", 1.5, 100, size=48)
+    y = y / 100
+    otf, lam = transfer_function(PSF, y.shape), 0.3
+    window = Window(poisson(y), periodic_frame(y.shape).view)
+    iterates = list(smooth_amplitude(window, otf, lam, np.ones_like(y), n_steps=400, tolerance=1e-6))
+    objectives = [each.objective for each in iterates]
+    assert (np.diff(objectives) <= 1e-3).all()
+    x = iterates[-1].x
+
+    def objective(x):
+        blurred = np.fft.irfft2(np.fft.rfft2(x) * otf, s=x.shape)
+        return window.fidelity.value(blurred) + lam * roughness(x)
+
+    rng = np.random.default_rng(1)
+    for size in (1e-3, 1e-2):
+        for _ in range(5):
+            near = np.square(np.sqrt(x) * (1 + size * rng.standard_normal(x.shape)))
+            assert objective(x) < objective(near)
+    assert objective(x) < min(objective(0.99 * x), objective(1.01 * x))
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("lattice", 1), ("ramps", 2)])
+def test_ahead_of_wiener_and_richardson_lucy_at_their_best(kind, seed):
+    x, y = image(kind, 1.5, 200, size=128, seed=seed)
+    top = float(y.max())
+    peers = [rmse(wiener(y / top, PSF, balance=b, clip=False) * top, x) for b in np.logspace(-3, 1, 17)]
+    peers += [rmse(richardson_lucy(y / top, PSF, num_iter=n, clip=False) * top, x) for n in (2, 4, 8, 12, 16, 24, 32)]
+    found = ir.deconvolve(y, PSF, regulariser="roughness", noise="poisson")
+    assert rmse(found.data, x) < min(peers)
+    assert found.data.min() >= 0
+    assert found.record["nonnegative"]
+
+
+def test_exposure_does_not_change_lambda():
+    x, y = image("lattice", 1.5, 400, size=96)
+    one = ir.deconvolve(y, PSF, regulariser="roughness", noise="poisson", lam=0.2, gain=1.0, offset=0.0)
+    many = ir.deconvolve(50 * y, PSF, regulariser="roughness", noise="poisson", lam=0.2, gain=50.0, offset=0.0)
+    np.testing.assert_allclose(many.data / 50, one.data, atol=2e-3 * x.max())
+
+
+def test_done_keeps_what_was_shown():
+    _, y = image("lattice", 1.5, 100, size=48)
+    steps = smooth_amplitude(Window(poisson(y / 100), np.s_[:, :]), transfer_function(PSF, y.shape), 0.3, y / 100)
+    shown = [next(steps) for _ in range(4)][-1]
+    with pytest.raises(StopIteration) as end:
+        steps.send(True)
+    np.testing.assert_array_equal(end.value.value, shown.x)
+
+
+def test_a_result_below_zero_is_not_on_offer():
+    with pytest.raises(ValueError, match="nonnegative"):
+        ir.deconvolve(np.ones((32, 32)), PSF, regulariser="roughness", nonnegative=False)
