@@ -1,11 +1,11 @@
-"""The tilt axis, drawn on its stack: a line in a Shapes layer, which is no data and can be switched off."""
+"""The tilt axis, drawn on its stack: a line in a layer of vectors, which is no data and can be switched off."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Shapes
+from napari.layers import Vectors
 from qtpy.QtCore import QObject, Signal
 
 if TYPE_CHECKING:
@@ -26,30 +26,30 @@ class TiltAxisLine(QObject):
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self.layer: Shapes | None = None
+        self.layer: Vectors | None = None
         viewer.layers.events.removed.connect(self._forget)
 
     def show(self, stack: Image, axis: str, shift_px: float, rotation_deg: float) -> None:
         """Draw the axis of ``stack``, in every image of it; see `ends`."""
-        line = ends(stack.data.shape[-2:], axis, shift_px, rotation_deg)
+        start, end = ends(stack.data.shape[-2:], axis, shift_px, rotation_deg)
+        line = np.array([[start, end - start]])
         place = {"scale": stack.scale[-2:], "translate": stack.translate[-2:]}
         if self.layer is None:
-            self.layer = Shapes(
-                [line],
-                shape_type="line",
+            self.layer = Vectors(
+                line,
                 name=_NAME,
+                vector_style="line",
                 edge_color=_COLOUR,
                 edge_width=_WIDTH * max(stack.data.shape[-2:]),
                 units=stack.units[-2:],
                 axis_labels=("y", "x"),
                 **place,
             )
-            self.layer.editable = False
             selected = set(self._viewer.layers.selection)
             self._viewer.add_layer(self.layer)
             self._viewer.layers.selection = selected
         else:
-            self.layer.data = [line]
+            self.layer.data = line
             self.layer.scale, self.layer.translate = place["scale"], place["translate"]
 
     def hide(self) -> None:

@@ -49,10 +49,10 @@ def known_angles(layer: Layer) -> NDArray[np.float64] | None:
     return None if angles is None else np.asarray(angles, np.float64)
 
 
-def describe_angles(angles_deg: NDArray[np.float64], origin: str) -> str:
-    """ "77 angles, −76…76°, from HAADF.rawtlt"."""
+def describe_angles(angles_deg: NDArray[np.float64]) -> str:
+    """ "77 angles, −76…76°"."""
     first, last = (f"{angle:.4g}".replace("-", "−") for angle in (angles_deg.min(), angles_deg.max()))
-    return f"{len(angles_deg)} angles, {first}…{last}°, {origin}"
+    return f"{len(angles_deg)} angles, {first}…{last}°"
 
 
 def _may_be_tilts(layer: Image) -> bool:

@@ -120,4 +120,4 @@ def test_axes_that_stand_for_z_are_left_out(shape, seen):
 
 
 def test_describe_angles():
-    assert describe_angles(np.array([-76.0, 0, 76.0]), "from HAADF.rawtlt") == "3 angles, −76…76°, from HAADF.rawtlt"
+    assert describe_angles(np.array([-76.0, 0, 76.0])) == "3 angles, −76…76°"

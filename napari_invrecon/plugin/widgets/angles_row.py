@@ -178,7 +178,8 @@ class AnglesRow(QWidget):
         if self._layer is None:
             return
         try:
-            self.label.setText(describe_angles(*self._read()))
+            angles, origin = self._read()
+            self.label.setText(f"{describe_angles(angles)}, {origin}")
         except (ValueError, OSError) as error:
             self.label.setText(str(error))
 
