@@ -39,7 +39,17 @@ RECON_LAYERS = (
         "zero_loss",
     },
     {"solvers", "roughness", "lambda_choice", "diagnostics", "tilt_series", "tilt_transforms", "registration"},
-    {"blocks", "deblurring", "tilt_solvers", "tilt_problem", "tilt_rows", "tilt_variation", "fbp"},
+    {
+        "blocks",
+        "deblurring",
+        "tilt_solvers",
+        "tilt_problem",
+        "tilt_rows",
+        "tilt_sweep",
+        "tilt_variation",
+        "tilt_proximal",
+        "fbp",
+    },
     {"slabs", "tilt_lambda", "projection_matching"},
 )
 # zarr is recon's array on disc for results larger than memory, not a format that users hand in.

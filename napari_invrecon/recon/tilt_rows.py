@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_invrecon.recon.solvers import Iterate, Steps
 from napari_invrecon.recon.tilt_problem import squares
+from napari_invrecon.recon.tilt_sweep import sweep
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_invrecon.recon.operators import Array
     from napari_invrecon.recon.tilt_problem import TiltProblem
 
@@ -65,8 +62,9 @@ def _inverse_sums(
     if weights is not None:
         seen *= weights
     columns = problem.back(seen, threads)
-    inverse = np.divide(1, columns, out=np.zeros_like(columns), where=columns > 1e-6 * columns.max())
-    return 1 / np.maximum(rows, np.float32(1 / problem.norm)), inverse
+    inverse: Array = np.divide(1, columns, out=np.zeros_like(columns), where=columns > 1e-6 * columns.max())
+    rows = np.maximum(rows, np.float32(1 / problem.norm))
+    return np.reciprocal(rows), inverse
 
 
 def sart(problem: TiltProblem, data: Array, weights: Array | None, x: Array, threads: int) -> Steps[Array]:
@@ -76,7 +74,8 @@ def sart(problem: TiltProblem, data: Array, weights: Array | None, x: Array, thr
 
     Source: Andersen & Kak 1984, doi:10.1016/0161-7346(84)90008-7.
     """
-    rays = problem.relaxation / np.maximum(ray_powers(problem), np.float32(1 / problem.norm**2))
+    rays = np.reciprocal(np.maximum(ray_powers(problem), np.float32(1 / problem.norm**2)))
+    rays *= np.float32(problem.relaxation)
     steps = rays if weights is None else rays * (weights / weights.max())
     predicted, before = np.empty_like(data), np.empty_like(x)
     for step in range(1, problem.n_iter + 1):
@@ -87,63 +86,12 @@ def sart(problem: TiltProblem, data: Array, weights: Array | None, x: Array, thr
             yield Iterate(step - 1, problem.n_iter, x, misfit, residual, FITS)
             break
         before[:] = x
-        sweep(problem, data, steps, x, threads, problem.nonnegative)
+        sweep(problem, data, steps, x, problem.nonnegative, threads)
         before -= x
         reason = problem.why_last(step, math.sqrt(squares(before) / max(squares(x), 1e-30)))
         if (yield Iterate(step, problem.n_iter, x, misfit, residual, reason)) or reason:
             break
     return x
-
-
-def sweep(problem: TiltProblem, data: Array, steps: Array, x: Array, threads: int, nonnegative: bool) -> None:
-    """x ← x + A_tᵀ s_t (y_t − A_t x) for one tilt t after another, in place; x ≥ 0 after each on request.
-
-    ``steps`` s broadcasts to the data. Slices are independent: threads take a few at a time, so that those stay in the
-    processor's cache through all tilts.
-    """
-    order = far_apart(len(data))
-    tilts = [replace(problem, geometry=problem.geometry.subset([t])) for t in order]
-    n_y = x.shape[2]
-    width = max(1, min(n_y, _CACHED_VOXELS // (x.shape[0] * x.shape[1])))
-    width = max(1, width - width % 8) if width >= 8 else width
-
-    def work(first: int) -> None:
-        part = slice(first, min(first + width, n_y))
-        slices = np.ascontiguousarray(x[:, :, part])
-        update = np.empty_like(slices)
-        row = np.empty((1, data.shape[1], slices.shape[2]), np.float32)
-        for t, tilt in zip(order, tilts, strict=True):
-            tilt.predict(slices, 1, row)
-            np.subtract(data[t : t + 1, :, part], row, out=row)
-            row *= steps[t : t + 1, :, part] if steps.shape[2] > 1 else steps[t : t + 1]
-            tilt.back(row, 1, update)
-            slices += update
-            if nonnegative:
-                np.maximum(slices, 0, out=slices)
-        x[:, :, part] = slices
-
-    if threads == 1 or width >= n_y:
-        for first in range(0, n_y, width):
-            work(first)
-    else:
-        list(_sweep_pool(threads).map(work, range(0, n_y, width)))
-
-
-_CACHED_VOXELS = 1 << 20  # 4 MiB of voxels at work in one thread
-
-
-@lru_cache(maxsize=4)
-def _sweep_pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="invrecon-sweep")
-
-
-def far_apart(n: int) -> NDArray[np.int64]:
-    """0 … n − 1 in an order whose neighbours are far apart: multiples of n/φ, φ the golden ratio.
-
-    Source: Köhler 2004, doi:10.1109/NSSMIC.2004.1466745.
-    """
-    fractions = np.arange(n) * (math.sqrt(5) - 1) / 2 % 1
-    return np.argsort(np.argsort(fractions, kind="stable"))
 
 
 def ray_powers(problem: TiltProblem) -> Array:

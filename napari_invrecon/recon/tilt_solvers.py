@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from napari_invrecon.recon.tilt_problem import TiltProblem
+from napari_invrecon.recon.fbp import fbp
+from napari_invrecon.recon.tilt_problem import Algorithm, TiltProblem
+from napari_invrecon.recon.tilt_proximal import accelerated
 from napari_invrecon.recon.tilt_rows import sart, sirt
 from napari_invrecon.recon.tilt_variation import tv, tv_sart
 
@@ -63,12 +65,20 @@ def solve(
     x = np.zeros(shape, np.float32) if start is None else np.array(start, np.float32, order="C")
     if x.shape != shape:
         raise ValueError(f"expected a start of shape {shape} (z, x, y), got {x.shape}: crop or rebin it to the volume")
-    if problem.algorithm == "sirt":
-        return (yield from sirt(problem, data, weights, x, threads))
-    if problem.algorithm == "sart":
-        return (yield from sart(problem, data, weights, x, threads))
-    if problem.algorithm == "tv-sart":
-        return (yield from tv_sart(problem, data, lam, weights, x, threads))[0]
-    if problem.algorithm == "tv":
-        return (yield from tv(problem, data, lam, weights, x, threads))
-    raise ValueError(f"unknown algorithm {problem.algorithm!r}")
+    match problem.algorithm:
+        case "fbp":
+            return (yield from fbp(problem, data, weights, threads))
+        case "sirt":
+            return (yield from sirt(problem, data, weights, x, threads))
+        case "sart":
+            return (yield from sart(problem, data, weights, x, threads))
+        case "tv-sart":
+            return (yield from tv_sart(problem, data, lam, weights, x, threads))[0]
+        case "tv":
+            return (yield from tv(problem, data, lam, weights, x, threads))
+        case "l1" | "tikhonov":
+            return (yield from accelerated(problem, data, lam, weights, x, threads))
+        case _:
+            raise ValueError(
+                f"unknown algorithm {problem.algorithm!r}: expected one of {', '.join(get_args(Algorithm))}"
+            )

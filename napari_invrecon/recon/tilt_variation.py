@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_invrecon.recon.solvers import Iterate, Steps
-from napari_invrecon.recon.tilt_rows import ray_powers, sweep
+from napari_invrecon.recon.tilt_rows import ray_powers
+from napari_invrecon.recon.tilt_sweep import sweep
 from napari_invrecon.recon.volume_tv import advance, ascend, dual_step, shrink, variation_dual, volume_variation
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def tv_sart(
     t, tau_before = 1.0, 2.0
     for step in range(1, problem.n_iter + 1):
         tau = problem.relaxation / largest / (1 + (step - 1) / _DECAY)
-        sweep(problem, data, np.float32(tau) * ones, ahead, threads, nonnegative=False)
+        sweep(problem, data, np.float32(tau) * ones, ahead, False, threads)
         dual *= np.float32(tau / tau_before)
         shrink(ahead, dual, tau * lam / 2, problem.nonnegative, _DUAL_STEPS, threads)
         t_next = (1 + math.sqrt(1 + 4 * t * t)) / 2
@@ -91,7 +92,7 @@ def tv(problem: TiltProblem, data: Array, lam: float, weights: Array | None, x: 
     ahead, descent = x.copy(), np.empty_like(x)
     projected = problem.predict(x, threads)
     p, of_ahead, work = 2 * (projected - data), projected.copy(), np.empty_like(data)
-    shrinkage = 2 / (2 + sigma)
+    shrinkage: Any = 2 / (2 + sigma)
     if weights is not None:
         p *= weights
         shrinkage = 2 * weights / (2 * weights + sigma)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -47,7 +48,7 @@ def shrink(volume: Array, dual: Array, radius: float, nonnegative: bool, n_steps
         # A slab needs its neighbours' planes as they were: copies, since their owners will have changed them.
         ghosts = [
             (dual[0, max(start - 1, 0)].copy(), dual[:, min(stop, len(v) - 1)].copy())
-            for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+            for start, stop in pairwise(bounds)
         ]
         _share(work, bounds, ghosts)
 
@@ -59,12 +60,11 @@ def advance(
     shape = dual.shape[1:]
     v, before = volume.reshape(shape), x.reshape(shape)
 
-    def work(start: int, stop: int, _: None) -> tuple[float, float]:
+    def work(start: int, stop: int) -> tuple[float, float]:
         change, size = _advance_slab(v, dual, before, start, stop, np.float32(momentum), nonnegative)
         return float(change), float(size)
 
-    bounds = _bounds(len(v), threads)
-    sums = _share(work, bounds, [None] * (len(bounds) - 1))
+    sums = _share(work, _bounds(len(v), threads))
     return sum(each[0] for each in sums), sum(each[1] for each in sums)
 
 
@@ -72,11 +72,10 @@ def ascend(volume: Array, dual: Array, radius: float, step: float, threads: int)
     """p ← P(p + step · ∇v), P onto |p| ≤ radius, in place."""
     v = volume.reshape(dual.shape[1:])
 
-    def work(start: int, stop: int, _: None) -> None:
+    def work(start: int, stop: int) -> None:
         _ascend_slab(v, dual, start, stop, np.float32(radius), np.float32(step))
 
-    bounds = _bounds(len(v), threads)
-    _share(work, bounds, [None] * (len(bounds) - 1))
+    _share(work, _bounds(len(v), threads))
 
 
 def volume_variation(volume: Array, threads: int = 1) -> float:
@@ -85,10 +84,11 @@ def volume_variation(volume: Array, threads: int = 1) -> float:
     Source: Rudin, Osher & Fatemi 1992, doi:10.1016/0167-2789(92)90242-F.
     """
     v = volume.reshape(_inner(volume.shape))
-    bounds = _bounds(len(v), threads)
-    return sum(
-        _share(lambda start, stop, _: float(_variation_slab(v, start, stop)), bounds, [None] * (len(bounds) - 1))
-    )
+
+    def work(start: int, stop: int) -> float:
+        return float(_variation_slab(v, start, stop))
+
+    return float(sum(_share(work, _bounds(len(v), threads))))
 
 
 def _inner(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -101,10 +101,11 @@ def _bounds(length: int, threads: int) -> list[int]:
     return bounds
 
 
-def _share(work: Callable[[int, int, Any], Any], bounds: list[int], extras: list[Any]) -> list[Any]:
+def _share(work: Callable[..., Any], bounds: list[int], *extras: list[Any]) -> list[Any]:
+    """``work(start, stop, …)`` for every slab, with one of each list of extras."""
     if len(bounds) == 2:
-        return [work(bounds[0], bounds[1], extras[0])]
-    return list(_volume_pool().map(work, bounds[:-1], bounds[1:], extras))
+        return [work(bounds[0], bounds[1], *(each[0] for each in extras))]
+    return list(_volume_pool().map(work, bounds[:-1], bounds[1:], *extras))
 
 
 @lru_cache(maxsize=1)
@@ -184,7 +185,8 @@ def _advance_slab(v: Any, p: Any, x: Any, start: int, stop: int, momentum: Any, 
     for z in range(start, stop):
         _primal_plane(v[z], p[0, max(z - 1, 0)], p[0, z], p[1, z], p[2, z], z == 0, nonnegative, u)
         for i in range(nx):
-            row_change, row_size = _ZERO, _ZERO
+            row_change: Any = _ZERO
+            row_size: Any = _ZERO
             new, before, ahead = u[i], x[z, i], v[z, i]
             for k in range(ny):
                 moved = new[k] - before[k]
@@ -211,7 +213,7 @@ def _variation_slab(v: Any, start: int, stop: int) -> float:
     for z in range(start, stop):
         for i in range(nx):
             here, there, under = v[z, i], v[min(z + 1, nz - 1), i], v[z, min(i + 1, nx - 1)]
-            row = _ZERO
+            row: Any = _ZERO
             for k in range(ny - 1):
                 a, b, c = there[k] - here[k], under[k] - here[k], here[k + 1] - here[k]
                 row += np.sqrt(a * a + b * b + c * c)
