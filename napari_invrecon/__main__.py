@@ -192,7 +192,7 @@ def finish_aloud(steps: Steps[Result]) -> Result:
             continue
         stage, printed = state.stage or stage, now
         words = [state.stage] if state.stage else []
-        words += [f"{state.step} of {state.n_steps}"] if state.n_steps > 1 else []
+        words += [f"{state.step} of {state.n_steps}"] if state.n_steps > 1 and " of " not in state.stage else []
         words += [f"residual/noise {state.residual:.3g}"] if math.isfinite(state.residual) else []
         words += [f"{in_words(left)} left"] if left else []
         print(" · ".join(words), flush=True)

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 import tifffile
 from skimage.io import imread
 
 from napari_invrecon.__main__ import main
+from napari_invrecon.io import read
 
 SAMPLES = Path(__file__).resolve().parents[1] / "sample_data"
 
@@ -66,6 +68,44 @@ def test_deconvolve_leaves_a_calibrated_file_and_its_record(tmp_path: Path, caps
     with tifffile.TiffFile(out) as tif:
         assert 'PhysicalSizeX="0.25"' in tif.ome_metadata
         assert tif.asarray().dtype == np.float32
+
+
+def test_tomography_leaves_a_calibrated_volume_and_its_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "volume.mrc"
+    source = str(SAMPLES / "particles_tilt_series.mrc")
+    options = ["--algorithm", "sirt", "--n-iter", "4", "--bin", "4", "--crop", "32", "64", "8", "120"]
+    assert main(["tomography", source, "-o", str(out), "--align", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "4 iterations: all iterations done" in printed
+    record = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    assert record["method"] == "reconstruct_tilt_series"
+    assert record["file"] == "particles_tilt_series.mrc"
+    assert len(record["alignment"]["angles_deg"]) == 71
+    (stack,) = read(Path(source))
+    with mrcfile.open(out) as mrc:
+        assert mrc.data.shape == (28, 8, 28)
+        assert mrc.data.max() > 0
+        assert mrc.voxel_size.x == pytest.approx(40 * stack.axes[-1].scale)
+        assert mrc.get_labels()[-1].startswith("napari-invrecon sirt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["particles_tilt_series.mrc", "-o", "x.tif"], "ends in .mrc or .rec"),
+        (["core_shell_haadf.mrc", "-o", "x.mrc"], "without tilt angles: put them into a .rawtlt"),
+        (["particles_tilt_series.mrc", "-o", "x.mrc", "--bin", "0"], "bin=0: expected a number from 1"),
+        (["particles_tilt_series.mrc", "-o", "x.mrc", "--crop", "0", "0", "0", "9"], "expected (tilt, y, x)"),
+    ],
+)
+def test_tomography_refuses_in_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name, *options = arguments
+    assert main(["tomography", str(SAMPLES / name), *options]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

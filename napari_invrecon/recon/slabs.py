@@ -48,7 +48,8 @@ _CONNECT_SECONDS = 10
 class MemoryEstimate:
     """Peak memory of a reconstruction, before it starts.
 
-    ``peak_gb`` of everything at once, ``result_gb`` of the volume, which lies in a file where ``on_disk``;
+    ``peak_gb`` of everything at once (of each worker of a cluster), ``result_gb`` of the volume, which lies in a file
+    where ``on_disk``;
     ``slab_slices`` slices with ``halo_slices`` more on each side are solved at a time by each of ``n_workers`` workers,
     in ``n_slabs`` slabs.
     """
@@ -82,7 +83,7 @@ def estimate(
     n_slices, n_channels
         Of the whole.
     memory_gb
-        What there is.
+        What there is, here or for each worker of a cluster.
     n_workers
         Of a cluster, each with a slab; None: this computer's cores.
 
@@ -94,32 +95,30 @@ def estimate(
     volumes, sinograms = _COPIES[algorithm]
     per_slice = 4e-9 * (volumes * slice_voxels + sinograms * slice_data)
     reach = _HALO if algorithm in _COUPLED else 0
+    least = min(n_slices, _LEAST_SLICES + 2 * reach)
     result = 4e-9 * slice_voxels * n_slices * n_channels
     on_disk = result > _ON_DISK_FROM * memory_gb
-    kept = 0.0 if on_disk else result
-    budget = _SHARE * memory_gb
-    if n_workers is None and n_channels == 1 and per_slice * n_slices + kept <= budget:
+    here = n_workers is None
+    kept = 0.0 if on_disk or not here else result
+    room = (_SHARE * memory_gb - kept) / per_slice  # slices
+    if here and n_channels == 1 and n_slices <= room:
         return MemoryEstimate(_FIXED_GB + per_slice * n_slices + kept, result, on_disk, n_slices, 0, 1, 1)
-    workers = n_workers or fft_workers()
-    at_work = int((budget - kept) / per_slice / workers)
-    if at_work < min(n_slices, _LEAST_SLICES + 2 * reach):
-        workers = n_workers or 1
-        at_work = int((budget - kept) / per_slice / workers)
-    if at_work < min(n_slices, _LEAST_SLICES + 2 * reach):
-        least = (per_slice * min(n_slices, _LEAST_SLICES + 2 * reach) * workers + kept) / _SHARE
+    if room < least:
         raise ValueError(
-            f"the thinnest slab, {_LEAST_SLICES} slices and a halo of {reach}, needs {least:.2g} GB, more than "
-            f"memory_gb={memory_gb:g}: allow more, bin the stack, or give a smaller thickness_px"
+            f"the thinnest slab, {least} slices with their halo, needs {(per_slice * least + kept) / _SHARE:.2g} GB, "
+            f"more than memory_gb={memory_gb:g}: allow more, bin the stack, or give a smaller thickness_px"
         )
+    workers = n_workers or (fft_workers() if room >= fft_workers() * least else 1)
+    at_work = int(room / workers) if here else int(room)
     whole = at_work >= n_slices and n_channels > 1
     core = n_slices if whole else at_work - 2 * reach
-    if n_workers is not None:  # a share for every worker, and no more than that is lost with one
-        core = max(min(core, math.ceil(n_slices / (2 * workers))), min(n_slices, max(_LEAST_SLICES, 2 * reach)))
+    if not here:  # a share for every worker, and no more than that is lost with one
+        core = min(core, max(math.ceil(n_slices / (2 * workers)), _LEAST_SLICES, 2 * reach))
     n_along = math.ceil(n_slices / core)
     core = math.ceil(n_slices / n_along)
     reach = 0 if n_along == 1 else reach
     workers = min(workers, n_along * n_channels)
-    peak = _FIXED_GB + per_slice * min(n_slices, core + 2 * reach) * workers + kept
+    peak = _FIXED_GB + per_slice * min(n_slices, core + 2 * reach) * (workers if here else 1) + kept
     return MemoryEstimate(peak, result, on_disk, core, reach, n_along * n_channels, workers)
 
 
