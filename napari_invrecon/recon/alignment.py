@@ -6,6 +6,7 @@ took it from, with the tilt axis along an array axis and through the centre.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -220,7 +221,7 @@ def _read(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> _Scene:
         raise ValueError(f"images of {stack.shape[1:]} pixels: expected at least {_SMALLEST} along each side")
     shape = (int(stack.shape[1]), int(stack.shape[2]))
     size = max(1, max(shape) // _WORKING_SIZE)
-    multiple = size * max(1, round(max(shape) / size / _MATCHING_SIZE))
+    multiple = size * _levels(max(shape) // size, size)[0]
     kept = [n // multiple * multiple for n in shape]
     starts = [(n - k) // 2 for n, k in zip(shape, kept, strict=True)]
     window = tuple(slice(start, start + k) for start, k in zip(starts, kept, strict=True))
@@ -256,7 +257,7 @@ def _read(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> _Scene:
 
 _SMALLEST = 16
 _WORKING_SIZE = 256  # larger images are binned to less than twice this
-_MATCHING_SIZE = 128  # projection matching, right to a few hundredths of its pixels, begins with about this
+_MATCHING_SIZE = 128  # projection matching is right to a few hundredths of a pixel of images of about this size
 _BLANK = 0.1  # of the median mass: a tilt with less shows nothing
 
 
@@ -311,20 +312,22 @@ _INSIDE = 0.25  # edge_share from which the object is taken to be cut off, so th
 
 
 def _match(scene: _Scene, state: _State, settings: AlignmentSettings) -> _Step:
-    """Projection matching; images larger than `_WORKING_SIZE` first at half their resolution."""
+    """Projection matching, ψ and shifts on images of about 64 pixels, then shifts on finer ones."""
     images = scene.images
     if settings.normalise and state.intensity is not None:
         images = (images / state.intensity[:, None, None]).astype(np.float32)
-    coarse = max(1, round(max(images.shape[1:]) / _MATCHING_SIZE))
-    used, stopped = scene.usable, False
-    for size in (coarse,) if scene.size == 1 else (coarse, 1):
-        match = Match(state.shifts / size, state.rotation_deg, state.residual, np.inf, 0)
+    sizes = _levels(max(images.shape[1:]), scene.size)
+    match, stopped = Match(state.shifts / sizes[0], state.rotation_deg, state.residual), False
+    for level, size in enumerate(sizes):
+        if level:
+            match = match.finer(sizes[level - 1] // size)
         steps = match_projections(
             binned(images, size),
             scene.angles_deg,
             match,
-            used,
-            fixed_rotation=settings.axis_rotation_deg is not None,
+            scene.usable,
+            fixed_rotation=level > 0 or settings.axis_rotation_deg is not None,
+            n_volume_steps=_FINER_VOLUME_STEPS if level else _VOLUME_STEPS,
             n_rounds=settings.n_iter,
             tolerance_px=settings.tolerance_px / (size * scene.size),
         )
@@ -332,26 +335,30 @@ def _match(scene: _Scene, state: _State, settings: AlignmentSettings) -> _Step:
         try:
             while True:
                 now = steps.send(asked)
-                match = now.x
-                state = _matched(scene, state, match, size)
+                state = _matched(state, now.x, size)
                 asked = yield replace(now, x=_result(scene, state, settings))
                 stopped |= bool(asked)
         except StopIteration as end:
             match = end.value
-        state = _noted(
-            scene,
-            _matched(scene, state, match, size),
-            stage="projection matching",
-            bin=size * scene.size,
-            rounds=match.n_rounds,
-            last_step_px=match.step_px * size * scene.size,
-        )
+        step = match.step_px * size * scene.size
+        facts = {"bin": size * scene.size, "rounds": match.n_rounds, "last_step_px": round(step, 4)}
+        state = _noted(scene, _matched(state, match, size), stage="projection matching", **facts)
         if stopped:
             break
     return state, stopped
 
 
-def _matched(scene: _Scene, state: _State, match: Match, size: int) -> _State:
+_VOLUME_STEPS = 30  # of a round: with fewer, what the volume has not yet fitted turns ψ by tenths of a degree
+_FINER_VOLUME_STEPS = 10  # where the volume starts from the coarser one
+
+
+def _levels(length: int, size: int) -> list[int]:
+    """Binnings of projection matching, coarsest first: to about 64 and 128 pixels, and none where there was one."""
+    wanted = [_MATCHING_SIZE / 2, _MATCHING_SIZE] if size == 1 else [_MATCHING_SIZE / 2, _MATCHING_SIZE, length]
+    return sorted({2 ** max(0, round(math.log2(length / pixels))) for pixels in wanted}, reverse=True)
+
+
+def _matched(state: _State, match: Match, size: int) -> _State:
     return replace(state, shifts=match.shifts * size, rotation_deg=match.rotation_deg, residual=match.residual)
 
 

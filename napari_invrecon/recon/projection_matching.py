@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_invrecon.recon.operators import fft_workers
+from napari_invrecon.recon.operators import Array, fft_workers
 from napari_invrecon.recon.projector import Geometry, adjoint, forward
 from napari_invrecon.recon.registration import fit_to
 from napari_invrecon.recon.solvers import Iterate
@@ -18,23 +18,31 @@ from napari_invrecon.recon.tilt_axis import least_motion
 from napari_invrecon.recon.tilt_images import in_view, moved, turned
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from napari_invrecon.recon.operators import Array
+    from collections.abc import Generator, Iterator
 
 
 @dataclass(frozen=True)
 class Match:
     """Where projection matching stands: ``shifts`` (tilt, 2) in pixels across and along, ψ, the residual of each tilt.
 
-    ``step_px`` is the farthest that a tilt moved in the last round.
+    ``step_px`` is the farthest that a tilt moved in the last round, ``volume`` (z, u, v) what it was matched with.
     """
 
     shifts: NDArray[np.float64]
     rotation_deg: float
     residual: NDArray[np.float64]
-    step_px: float
-    n_rounds: int
+    step_px: float = math.inf
+    n_rounds: int = 0
+    volume: Array | None = None
+
+    def finer(self, ratio: int) -> Match:
+        """The same in pixels ``ratio`` times as fine."""
+        volume = self.volume
+        if volume is not None:
+            for axis in range(3):
+                volume = np.repeat(volume, ratio, axis)
+            volume = volume / np.float32(ratio)
+        return Match(self.shifts * ratio, self.rotation_deg, self.residual, volume=volume)
 
 
 def match_projections(
@@ -44,52 +52,54 @@ def match_projections(
     used: NDArray[np.bool_],
     *,
     fixed_rotation: bool,
+    n_volume_steps: int,
     n_rounds: int,
     tolerance_px: float,
 ) -> Generator[Iterate, bool | None, Match]:
     """argmin over x ≥ 0, d and ψ of Σ_i ‖moved(y_i; ψ, d_i) − P_i x‖², in turns.
 
     The volume goes on from round to round, so that what it has not yet fitted cannot pull at the tilts for long. ψ is
-    where the tilts, fitted to the projections, no longer turn on average: a root, found by secants, because a wrong ψ
-    is mostly taken up by the volume (a twentieth of it shows).
+    where the tilts, fitted to the projections, no longer turn on average: a root, found by secants every third round,
+    because a wrong ψ is taken up by the volume but for about a twentieth, and that only after some rounds.
 
     Source: Dengler 1989, doi:10.1016/0304-3991(89)90050-2; accelerated iterations: Beck & Teboulle 2009,
     doi:10.1137/080716542.
     """
     _, n_u, n_v = images.shape
     geometry = Geometry(angles_deg, (n_u, n_u), n_u, np.zeros(len(angles_deg)))
-    volume: Array = np.zeros((n_u, n_u, n_v), np.float32)
+    volume: Array = np.zeros((n_u, n_u, n_v), np.float32) if start.volume is None else start.volume
     found, seen = start, None
     for count in range(1, n_rounds + 1):
         turn = turned(found.rotation_deg)
         there, view = moved(images, turn, found.shifts), in_view(images.shape, turn, found.shifts)
         view *= used[:, None, None]
-        volume = yield from _refined(volume, geometry, there, view, found, count, n_rounds)
+        stage = f"projection matching {count} of at most {n_rounds}"
+        for refined in _refined(volume, geometry, there, view, n_volume_steps):
+            volume = refined
+            yield Iterate(count - 1, n_rounds, found, stage=stage)
         projections = forward(geometry, volume, threads=fft_workers())
         fit = fit_to(there, projections, in_view(images.shape, turn, found.shifts) * _well_seen(view, used))
         shifts, _ = least_motion(found.shifts - fit.shifts, angles_deg, used)
         step = float(np.abs(shifts - least_motion(found.shifts, angles_deg, used)[0])[used].max())
         rotation = found.rotation_deg
-        if not fixed_rotation and count >= _SETTLED and count % 2 == 0:
+        if not fixed_rotation and count % _SETTLING == 0:
             rotation = _secant(found.rotation_deg, fit.rotation_deg, seen)
             seen = (found.rotation_deg, fit.rotation_deg)
         turning = abs(rotation - found.rotation_deg)
-        found = Match(shifts, rotation, fit.residual, step, count)
-        asked = yield Iterate(count, n_rounds, found, stage=f"projection matching {count} of at most {n_rounds}")
-        if asked or (step < tolerance_px and turning < _TURN_TOLERANCE_DEG and (fixed_rotation or seen is not None)):
+        found = Match(shifts, rotation, fit.residual, step, count, volume)
+        asked = yield Iterate(count, n_rounds, found, stage=stage)
+        turned_out = fixed_rotation or (count % _SETTLING == 0 and turning < _TURN_TOLERANCE_DEG)
+        if asked or (step < tolerance_px and turned_out):
             break
     return found
 
 
-_SETTLED = 2  # rounds before ψ is touched: by then the shifts are right to a fraction of a pixel
-_RESPONSE = 0.1  # turn seen for a turn made, before two rounds have told
-_TURN_TOLERANCE_DEG = 0.02
-_VOLUME_STEPS = 15
+_SETTLING = 3  # rounds until shifts and volume have followed a change of ψ
+_RESPONSE = 0.05  # turn seen for a turn made, until two values of ψ have told it; on phantoms at ±70° 0.045
+_TURN_TOLERANCE_DEG = 0.05
 
 
-def _refined(
-    volume: Array, geometry: Geometry, data: Array, weights: Array, found: Match, count: int, n_rounds: int
-) -> Generator[Iterate, bool | None, Array]:
+def _refined(volume: Array, geometry: Geometry, data: Array, weights: Array, n_steps: int) -> Iterator[Array]:
     """A few accelerated steps x + C Hᵀ R (y − Hx), x ≥ 0, R and C one over the sums of H's rows and columns."""
     threads = fft_workers()
     n_z, n_x, _ = volume.shape
@@ -99,7 +109,7 @@ def _refined(
     floor = np.float32(1e-3) * sums.max()
     columns = np.where(sums > floor, 1 / np.maximum(sums, max(floor, 1e-30)), 0).astype(np.float32)
     x, ahead, t = volume, volume, 1.0
-    for _ in range(_VOLUME_STEPS):
+    for _ in range(n_steps):
         misfit = data - forward(geometry, ahead, threads=threads)
         misfit *= rows
         change = adjoint(geometry, misfit, threads=threads)
@@ -109,8 +119,7 @@ def _refined(
         t_next = (1 + math.sqrt(1 + 4 * t * t)) / 2
         ahead = new + np.float32((t - 1) / t_next) * (new - x)
         x, t = new, t_next
-        yield Iterate(count - 1, n_rounds, found, stage=f"projection matching {count} of at most {n_rounds}")
-    return x
+        yield x
 
 
 def _well_seen(view: Array, used: NDArray[np.bool_]) -> Array:
@@ -124,5 +133,5 @@ def _secant(rotation: float, seen: float, before: tuple[float, float] | None) ->
     """ψ of the next rounds, from the turn seen at this ψ and at the one before."""
     response = _RESPONSE
     if before is not None and abs(rotation - before[0]) > 1e-3:
-        response = min(max((seen - before[1]) / (rotation - before[0]), 0.02), 1.0)
-    return rotation - float(np.clip(seen / response, -2.0, 2.0))
+        response = min(max((seen - before[1]) / (rotation - before[0]), 0.03), 0.3)
+    return rotation - float(np.clip(seen / response, -1.0, 1.0))

@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_invrecon.recon.tilt_images import moved, turned
+from napari_invrecon.recon.tilt_images import moved, turned, vacuum_level
 
 if TYPE_CHECKING:
     from napari_invrecon.recon.operators import Array
@@ -41,7 +41,7 @@ class Alignment:
     shape
         (y, x) of the images that were aligned, in which the pixels of ``shifts_px`` count.
     background
-        The value of vacuum in them.
+        The value of vacuum in them; None if not known (from an .xf file), so that it is estimated when applied.
     residual : (tilt,)
         ‖image − reprojection‖ / ‖image‖, NaN where it was not computed.
     stages
@@ -58,7 +58,7 @@ class Alignment:
     angles_deg: NDArray[np.float64]
     tilt_axis: str
     shape: tuple[int, int]
-    background: float
+    background: float | None
     residual: NDArray[np.float64]
     stages: tuple[dict[str, Any], ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Alignment:
                 angles_deg=np.array(summary["angles_deg"], np.float64),
                 tilt_axis=str(summary["tilt_axis"]),
                 shape=(int(summary["shape"][0]), int(summary["shape"][1])),
-                background=float(summary["background"]),
+                background=None if summary["background"] is None else float(summary["background"]),
                 residual=np.array(summary["residual"], np.float64),
                 stages=tuple(summary.get("stages", ())),
                 settings=dict(summary.get("settings", {})),
@@ -132,7 +132,7 @@ class Alignment:
             angles_deg=angles,
             tilt_axis=tilt_axis,
             shape=shape,
-            background=0.0,
+            background=None,
             residual=np.full(count, np.nan),
         )
         misfit = np.abs(found.transforms()[:, :4] - rows[:, :4]).max()
@@ -178,6 +178,8 @@ def apply_alignment(stack: Any, found: Alignment, *, normalise: bool = True) -> 
     turn = scale[:, None] * turned(found.axis_rotation_deg) / scale
     shifts = found.shifts_px * scale
     vacuum = found.background if normalise else 0.0
+    if vacuum is None:
+        vacuum = vacuum_level(np.asarray(stack[..., i, :, :]) for i in range(0, len(shifts), max(1, len(shifts) // 8)))
     intensity = found.intensity if normalise else np.ones(len(shifts))
 
     def put(images: NDArray[Any], tilts: slice) -> Array:
