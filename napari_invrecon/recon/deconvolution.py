@@ -667,8 +667,8 @@ def _curve(
     blur = dataclasses.replace(scene.blur, denoiser="frozen")  # a heuristic one takes λ from it, see _choose
     prior = make_prior(blur, fill_gaps(y, counted))
 
-    def solved(y: Array, weights: Array, lam: float, state: Any) -> Fit:
-        found = fit(blur, prior, y, weights, lam, state)
+    def solved(y: Array, weights: Array, lam: float, state: Any) -> Steps[Fit]:
+        found = yield from fit(blur, prior, y, weights, lam, state)
         if region is None:
             return found
         return dataclasses.replace(found, reference=_std(blur.frame(y.shape).crop(found.state)[region]))

@@ -20,7 +20,7 @@ from napari_invrecon.recon.record import significant
 from napari_invrecon.recon.solvers import Iterate, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 Curve = NDArray[np.float64]
 Rule = Literal["balanced", "sure", "gcv", "discrepancy", "l-curve", "holdout", "reference"]
@@ -275,7 +275,7 @@ class Fit:
 
 
 def solved_curve(
-    fit: Callable[[Array, Array, float, Any], Fit],
+    fit: Callable[[Array, Array, float, Any], Steps[Fit]],
     y: Array,
     spread: Array | float,
     weights: Array,
@@ -291,7 +291,7 @@ def solved_curve(
     Parameters
     ----------
     fit
-        (y, weights, λ, state or None) → `Fit`.
+        (y, weights, λ, state or None) → `Fit`, by steps. Asked to finish, this λ is the last.
     y, spread, weights
         Data, the standard deviation of their noise (all ones and σ, or one for each datum), and 1 or 0 for data that
         count or do not.
@@ -312,7 +312,7 @@ def solved_curve(
     probe = rng.choice(np.array([-1, 1], np.float32), y.shape)
     step = np.float32(_PROBE_STEP) * np.asarray(spread, np.float32)
     hidden = (rng.random(y.shape) < _HELD_OUT) & (weights > 0)
-    shown = np.where(hidden, 0, weights).astype(np.float32)
+    kept = np.where(hidden, 0, weights).astype(np.float32)
     counted = weights > 0
     n = float(counted.sum())
     scale = float(np.sqrt(np.mean(np.square(np.broadcast_to(spread, y.shape)[counted], dtype=np.float64))))
@@ -321,23 +321,37 @@ def solved_curve(
     plain = nudged = held = None
     rows: list[tuple[float, ...]] = []
     for count, lam in enumerate(np.sort(grid)[::-1], start=1):
-        plain = fit(y, weights, float(lam), plain.state if plain else None)
+        shown = Iterate(count - 1, len(grid), stage=f"choosing λ ({count} of at most {len(grid)})")
+        plain, asked = yield from _told(fit(y, weights, float(lam), plain.state if plain else None), shown, False)
         freedom = float("nan")
         if len(grid) > 1:  # of a single λ only the residual is wanted
-            nudged = fit(y + step * probe, weights, float(lam), nudged.state if nudged else plain.state)
+            start = nudged.state if nudged else plain.state
+            nudged, asked = yield from _told(fit(y + step * probe, weights, float(lam), start), shown, asked)
             moved = (nudged.predicted - plain.predicted).astype(np.float64)
             freedom = float(np.sum((probe / step * moved)[counted]))
         residual2 = float(np.sum(np.square((plain.predicted - y)[counted] * whiten)))
         missed = float("nan")
         if hold_out:
-            held = fit(y, shown, float(lam), held.state if held else plain.state)
+            start = held.state if held else plain.state
+            held, asked = yield from _told(fit(y, kept, float(lam), start), shown, asked)
             missed = float(np.mean(np.square((held.predicted - y)[hidden], dtype=np.float64)))
         rows.append((float(lam), residual2, plain.penalty, freedom, missed, plain.reference))
-        if not complete and _settled(rows, n, scale):
+        if asked or (not complete and _settled(rows, n, scale)):
             break
-        yield Iterate(count, len(grid), stage=f"choosing λ ({count} of at most {len(grid)})")
     lams, residual, penalty, freedoms, misses, spreads = (np.array(column)[::-1] for column in zip(*rows, strict=True))
     return make_curve(lams, n, residual, penalty, freedoms, scale, misses, spreads, flat)
+
+
+def _told(steps: Steps[Fit], shown: Iterate, asked: bool) -> Generator[Iterate, bool | None, tuple[Fit, bool]]:
+    """A solution, and whether it was asked to finish: at every step the caller may, and sees where the choice stands."""
+    answer: bool | None = None
+    while True:
+        try:
+            steps.send(answer)
+        except StopIteration as end:
+            return end.value, asked
+        asked = bool(asked or (yield shown))
+        answer = asked
 
 
 _PROBE_STEP = 0.3  # of the noise: small against it, large against the solver's tolerance

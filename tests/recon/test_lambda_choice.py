@@ -6,7 +6,7 @@ from phantoms import image, rmse
 
 import napari_invrecon as ir
 from napari_invrecon.recon.lambda_choice import DEFAULT_GRID, Fit, crossing, l_curve_corner, solved_curve
-from napari_invrecon.recon.solvers import finish
+from napari_invrecon.recon.solvers import Iterate, finish
 
 N = 48
 KERNEL = np.exp(-(np.linspace(-5, 5, 11) ** 2) / 6)
@@ -114,6 +114,7 @@ def test_held_out_data_are_not_fitted():
 
     def fit(y, weights, lam, state):
         seen.append(weights.copy())
+        yield Iterate(1, 1)
         return Fit(None, np.full_like(y, np.sum(y * weights) / np.sum(weights)), 0.0)
 
     y = np.random.default_rng(0).normal(5, 1, (40, 40)).astype(np.float32)
@@ -121,6 +122,42 @@ def test_held_out_data_are_not_fitted():
     hidden = seen[2] == 0
     assert 0.05 < hidden.mean() < 0.15
     assert curve.holdout[0] == pytest.approx(np.mean((y[hidden] - y[~hidden].mean()) ** 2), rel=1e-4)
+
+
+def counting_fit(taken):
+    """A solution of ten steps that counts them, and says whether it was asked to finish."""
+
+    def fit(y, weights, lam, state):
+        for step in range(10):
+            taken.append(lam)
+            if (yield Iterate(step, 10)):
+                break
+        return Fit(None, y * np.float32(1 / (1 + lam)), 0.0)
+
+    return fit
+
+
+def test_the_choice_can_be_stopped_within_a_solution():
+    y, taken = np.random.default_rng(0).normal(5, 1, 100).astype(np.float32), []
+    steps = solved_curve(counting_fit(taken), y, 1.0, np.ones_like(y), complete=True)
+    for count in range(1, 15):
+        next(steps)
+        assert len(taken) == count
+    steps.close()
+    assert len(taken) == 14
+
+
+def test_asked_to_finish_the_choice_takes_what_it_has():
+    y, taken = np.random.default_rng(0).normal(5, 1, 100).astype(np.float32), []
+    grid = np.array([0.01, 0.1, 1.0])
+    steps = solved_curve(counting_fit(taken), y, 1.0, np.ones_like(y), grid=grid, complete=True)
+    for _ in range(23):
+        next(steps)
+    with pytest.raises(StopIteration) as end:
+        steps.send(True)
+    assert len(taken) == 24  # the third step of the second λ, and one of its nudged solution
+    np.testing.assert_array_equal(end.value.value.lam, [0.1, 1.0])
+    assert np.isfinite(end.value.value.gcv).all()
 
 
 def test_summary_is_json():
