@@ -7,7 +7,9 @@ its solution there is the solution of the whole. The halo is the modality's busi
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
+import weakref
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +97,31 @@ def sample(image: Any, ndim: int, edge: int = 1024, most: int = 16, whole_up_to:
     return tiles
 
 
+@dataclass(frozen=True, eq=False)
+class Store:
+    """An array in a scratch folder, which is removed when nothing refers to the store any more, or at exit."""
+
+    array: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.array.dtype)
+
+    def __getitem__(self, where: Any) -> Any:
+        return self.array[where]
+
+    def __setitem__(self, where: Any, values: Any) -> None:
+        self.array[where] = values
+
+
 def allocate(shape: tuple[int, ...], in_memory: bool, edge: int | Sequence[int]) -> Any:
     """A float32 array for the result: NumPy, or a zarr store in the scratch folder for one larger than memory.
 
@@ -102,15 +129,18 @@ def allocate(shape: tuple[int, ...], in_memory: bool, edge: int | Sequence[int])
     """
     if in_memory:
         return np.empty(shape, np.float32)
-    folder = Path(tempfile.mkdtemp(prefix="invrecon-")) / "result.zarr"
+    folder = Path(tempfile.mkdtemp(prefix="invrecon-"))
     edges = (edge,) * len(shape) if isinstance(edge, int) else edge
     chunks = tuple(min(n, e) for n, e in zip(shape, edges, strict=True))
-    return zarr.create_array(store=str(folder), shape=shape, chunks=chunks, dtype="float32", compressors=None)
+    path = str(folder / "result.zarr")
+    store = Store(zarr.create_array(store=path, shape=shape, chunks=chunks, dtype="float32", compressors=None))
+    weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
+    return store
 
 
 def as_result(out: Any) -> Any:
-    """What the caller gets: the NumPy array itself, or a lazy view of the store."""
-    return out if isinstance(out, np.ndarray) else da.from_zarr(out)
+    """What the caller gets: the NumPy array itself, or a lazy view that keeps the store."""
+    return out if isinstance(out, np.ndarray) else da.from_array(out, chunks=out.array.chunks, name=False)
 
 
 def solve_blocks(

@@ -343,7 +343,7 @@ def solved_curve(
 
 
 def _told(steps: Steps[Fit], shown: Iterate, asked: bool) -> Generator[Iterate, bool | None, tuple[Fit, bool]]:
-    """A solution, and whether it was asked to finish: at every step the caller may, and sees where the choice stands."""
+    """A solution, and whether it was asked to finish, as the caller may at every step."""
     answer: bool | None = None
     while True:
         try:

@@ -21,7 +21,6 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-import zarr
 from numpy.lib.format import open_memmap
 from scipy.ndimage import gaussian_filter
 
@@ -76,18 +75,10 @@ def work_once(path: Path, memory_gb: float, as_dask: bool) -> None:
     took = time.perf_counter() - start
     peak = peak_bytes()
     watch.stopped.set()
-    if isinstance(result.data, np.ndarray):
-        np.save(path.with_name("result.npy"), result.data)
+    kept = open_memmap(path.with_name("result.npy"), mode="w+", dtype=np.float32, shape=result.data.shape)
+    da.store(da.asarray(result.data), kept, lock=True)  # the file of the result ends with this process
     found = {"seconds": took, "before": before, "peak": peak, "private": watch.peak, "lam": result.lam}
     print(json.dumps({**found, "blocks": result.record["blocks"], "scale": result.record["data_scale"]}))
-
-
-def open_result(folder: Path) -> Any:
-    """The result that the other process left: an array file, or the store of one that did not fit into its memory."""
-    whole = folder / "result.npy"
-    if whole.exists():
-        return np.load(whole, mmap_mode="r")
-    return zarr.open_array(str(next(folder.glob("invrecon-*/result.zarr"))), mode="r")
 
 
 def seam(
@@ -142,7 +133,7 @@ def main() -> None:
         print(f"| … before the work, GB | {found['before'] / 1e9:.2f} |")
         print(f"| λ (gcv) | {found['lam']:.4g} |")
         print(f"| blocks, edge, halo | {blocks['count']}, {blocks['edge_px']} px, {max(blocks['halo_px'])} px |\n")
-        y, x = np.load(path, mmap_mode="r"), open_result(folder)
+        y, x = (np.load(each, mmap_mode="r") for each in (path, folder / "result.npy"))
         edge = min(asked.window, asked.size)
         middle = (asked.size - edge) // 2
         print("| window solved whole | seams (y, x) | largest difference / range | RMS / range |\n|---|---:|---:|---:|")

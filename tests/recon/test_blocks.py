@@ -1,12 +1,16 @@
 """Cutting, order, cancelling and memory of the blocked solver."""
 
+import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import dask.array as da
 import numpy as np
 import pytest
+from phantoms import image
 
+import napari_invrecon as ir
+from napari_invrecon.recon import deconvolution
 from napari_invrecon.recon.blocks import allocate, as_result, cut, sample, solve_blocks
 
 
@@ -82,3 +86,28 @@ def test_large_results_go_to_a_store_that_reads_back():
     result = as_result(out)
     assert isinstance(result, da.Array)
     assert float(result.sum().compute()) == 40
+
+
+def test_the_store_is_removed_with_the_last_that_refers_to_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    result = as_result(allocate((30, 40), in_memory=False, edge=16))
+    gc.collect()
+    assert len(list(tmp_path.iterdir())) == 1
+    part = result[3:5] + 1
+    del result
+    gc.collect()
+    assert (part.compute() == 1).all()
+    del part
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("regulariser", ["l1", "wavelet", "denoiser"])
+def test_blocks_meet_without_a_seam(regulariser, monkeypatch):
+    _, y = image("particles", 1.5, 50, size=260, seed=5)
+    options = {"regulariser": regulariser, "lam": 0.05, "n_iter": 30, "tolerance": 0.0}
+    whole = ir.deconvolve(y, ir.gaussian_psf(1.5), **options)
+    monkeypatch.setattr(deconvolution, "_block_edge", lambda *_: 130)
+    parts = ir.deconvolve(y, ir.gaussian_psf(1.5), **options)
+    assert parts.record["blocks"]["count"] == 4
+    assert np.abs(parts.data - whole.data).max() < 1e-3 * np.ptp(y)

@@ -8,7 +8,10 @@ those of a pixel together: 27.4, 29.5, 28.3; Haar: 25.7, 34.3, 28.6, near total 
 
 import numpy as np
 import pytest
+from phantoms import image as phantom
+from phantoms import rmse
 
+import napari_invrecon as ir
 from napari_invrecon.recon.solvers import admm, finish
 from napari_invrecon.recon.wavelets import (
     counted,
@@ -163,3 +166,15 @@ def test_what_is_counted_does_not_see_beyond_the_end():
 def test_at_least_one_level():
     with pytest.raises(ValueError, match="at least 1"):
         wavelet_l1(0)
+
+
+def test_deconvolution_with_lambda_from_the_data():
+    x, y = phantom("lattice", 1.5, 200, size=128)
+    psf = ir.gaussian_psf(1.5)
+    result = ir.deconvolve(y, psf, regulariser="wavelet")
+    assert rmse(result.data, x) < 0.7 * rmse(y, x)
+    assert 0.8 < result.record["residual_over_noise"] < 1.2
+    objective = np.array(result.record["objective"])
+    assert (np.diff(objective[len(objective) // 2 :]) < 1e-2 * objective[-1]).all()
+    again = ir.replay(result.record, [y, psf])
+    np.testing.assert_array_equal(again.data, result.data)
