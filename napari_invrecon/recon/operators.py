@@ -109,10 +109,32 @@ def transfer_function(
     ``psf`` has as many axes as ``shape`` and is nowhere longer; the result has the shape of ``rfftn`` on ``shape``. It
     is computed in double precision: an inverse with a small λ would amplify the rounding of a single one.
     """
-    padded = np.zeros(shape)
-    padded[tuple(slice(n) for n in psf.shape)] = psf
-    padded = np.roll(padded, [-(n // 2) for n in psf.shape], axis=range(len(shape)))
-    return forward_fft(padded, len(shape)).astype(dtype)
+    ndim = len(shape)
+    transform = _centred(np.asarray(psf, np.float64), ndim - 1, shape[-1])
+    transform = fft.rfft(transform, axis=-1, workers=_workers_for(transform.size))
+    for axis in reversed(range(1, ndim - 1)):
+        transform = fft.fft(_centred(transform, axis, shape[axis]), axis=axis, workers=_workers_for(transform.size))
+    if ndim == 1:
+        return transform.astype(dtype)
+    otf = np.empty((shape[0], *transform.shape[1:]), dtype)
+    for start in range(0, otf.shape[-1], _COLUMNS):  # the whole in double precision would be the peak of memory
+        part = _centred(transform[..., start : start + _COLUMNS], 0, shape[0])
+        otf[..., start : start + _COLUMNS] = fft.fft(part, axis=0, overwrite_x=True, workers=_workers_for(part.size))
+    return otf
+
+
+_COLUMNS = 128  # of an optical transfer function at a time
+
+
+def _centred(x: NDArray[Any], axis: int, n: int) -> NDArray[Any]:
+    """Padded with zeros to n along an axis, with what is at the middle, index size // 2, brought to the origin."""
+    size = x.shape[axis]
+    half = size // 2
+    padded = np.zeros((*x.shape[:axis], n, *x.shape[axis + 1 :]), x.dtype)
+    target, source = np.moveaxis(padded, axis, 0), np.moveaxis(x, axis, 0)
+    target[: size - half] = source[half:]
+    target[n - half :] = source[:half]
+    return padded
 
 
 def gradient_power(shape: tuple[int, ...]) -> Array:

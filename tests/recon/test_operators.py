@@ -83,3 +83,15 @@ def test_wrong_shape_names_both_shapes():
 def test_single_precision_stays_single():
     assert forward_fft(np.zeros((8, 8), np.float32), 2).dtype == np.complex64
     assert convolution(np.ones((3, 3), np.float32), (8, 8))(np.zeros((8, 8), np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize(("shape", "psf_shape"), [*CASES, ((300, 270), (300, 270)), ((1, 9), (1, 4)), ((600,), (600,))])
+def test_transfer_function_is_the_transform_of_the_centred_psf(shape, psf_shape):
+    psf = np.random.default_rng(5).standard_normal(psf_shape).astype(np.float32)
+    padded = np.zeros(shape)
+    padded[tuple(slice(n) for n in psf_shape)] = psf
+    padded = np.roll(padded, [-(n // 2) for n in psf_shape], axis=range(len(shape)))
+    otf = transfer_function(psf, shape, np.complex128)
+    assert otf.dtype == np.complex128
+    np.testing.assert_allclose(otf, np.fft.rfftn(padded), atol=1e-10)
+    assert transfer_function(psf, shape).dtype == np.complex64
