@@ -1,8 +1,8 @@
 """Objects and tilt series of them by forward models of their own, never by the package's projector.
 
 Ellipsoids have line integrals in closed form; the Shepp–Logan slice is projected by ASTRA's strip integrals (for
-benchmarks, where astra-toolbox is installed). Volumes are (z, y, x),
-stacks (tilt, y, u); u = x·cos θ + z·sin θ + shift.
+benchmarks, where astra-toolbox is installed). Volumes are (z, y, x), stacks
+(tilt, y, u); u = x·cos θ + z·sin θ + shift.
 """
 
 from dataclasses import dataclass
@@ -83,9 +83,8 @@ def voxels(ellipsoids, shape, fineness=3):
         boxes, axes = [], []
         for n, centre, reach in zip((nx, ny, nz), e.centre, e.reach, strict=True):
             middle = (n - 1) / 2 + centre * nx / 2
-            box = slice(
-                max(0, int(np.floor(middle - reach * nx / 2))), min(n, int(np.ceil(middle + reach * nx / 2)) + 1)
-            )
+            begin = min(n, max(0, int(np.floor(middle - reach * nx / 2))))
+            box = slice(begin, max(begin, min(n, int(np.ceil(middle + reach * nx / 2)) + 1)))
             boxes.append(box)
             points = (np.arange(box.start, box.stop)[:, None] - (n - 1) / 2 + offsets).ravel() * 2 / nx
             axes.append(points - centre)

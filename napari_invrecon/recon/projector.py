@@ -109,23 +109,30 @@ def forward(geometry: Geometry, volume_zxy: Array, out: Array | None = None, *, 
     shape = (len(geometry.angles_deg), geometry.detector, ny)
     out = np.empty(shape, np.float32) if out is None else _checked(out, shape, "sinogram (tilt, u, y)")
     rays = geometry.rays
+    n_floats = geometry.detector * len(rays)
     for y, width in _chunks(ny):
+        sums = _aligned(n_floats * width)
         if len(rays) <= FEW_TILTS and y + width <= ny and min(nz, nx) > 1:
             source, pitch, pixel, origin = volume.reshape(-1), nx, ny, y
         else:
             source, pitch, pixel, origin = _packed(volume, y, width, threads), _pitch(nx), width, 0
         steps = (pitch * pixel, pixel)
 
-        def project(start: int, stop: int, y: int = y, width: int = width, view: Any = (source, origin, steps)) -> None:
-            _forward(*view, (nz, nx), rays, start, stop, out, y, _LIKE[width])
+        def project(
+            start: int,
+            stop: int,
+            y: int = y,
+            width: int = width,
+            view: Any = (source, origin, steps),
+            sums: Array = sums,
+        ) -> None:
+            _forward(*view, (nz, nx), rays, start, stop, sums, out, y, _LIKE[width])
 
         _share(project, len(rays), threads)
     return out
 
 
-def adjoint(
-    geometry: Geometry, sinogram_tuy: Array, out: Array | None = None, *, add: bool = False, threads: int = 1
-) -> Array:
+def adjoint(geometry: Geometry, sinogram_tuy: Array, out: Array | None = None, *, threads: int = 1) -> Array:
     """(Hᵀy)_zx = Σ_tu max(0, 1 − |u − u_t(x, z)|/m)/m · y_tu: the transpose of `forward`, weight for weight.
 
     Parameters
@@ -136,8 +143,6 @@ def adjoint(
         (n_tilt, n_u, ny) float32, slices innermost.
     out
         Where to put the result, (nz, nx, ny) float32; a new array if None.
-    add
-        Add the result to ``out``, as a step of a row-action method does.
     threads
         How many threads share the work.
     """
@@ -150,7 +155,7 @@ def adjoint(
         source = _packed(sinogram, y, width, threads)
 
         def project(start: int, stop: int, y: int = y, width: int = width, source: Any = source) -> None:
-            _adjoint(source, _pitch(geometry.detector), geometry.detector, rays, start, stop, out, y, add, _LIKE[width])
+            _adjoint(source, _pitch(geometry.detector), geometry.detector, rays, start, stop, out, y, _LIKE[width])
 
         _share(project, nz, threads)
     return out
@@ -247,12 +252,17 @@ def _packed(array: Array, y: int, width: int, threads: int) -> Array:
     Slices and pixels beyond the array are zero, so that each axis has at least two pixels.
     """
     n, rows = _pitch(array.shape[1]) * width, max(2, len(array))
-    memory = np.empty(rows * n + 16, np.float32)
-    first = (-memory.ctypes.data % 64) // 4
-    packed = memory[first : first + rows * n]
+    packed = _aligned(rows * n)
     packed[len(array) * n :] = 0
     _share(lambda start, stop: _pack(array, y, packed, start, stop, _LIKE[width]), len(array), threads)
     return packed
+
+
+def _aligned(n: int) -> Array:
+    """n floats that start on a cache line."""
+    memory = np.empty(n + 16, np.float32)
+    first = int(-memory.ctypes.data % 64) // 4
+    return memory[first : first + n]
 
 
 def _share(work: Callable[[int, int], Any], length: int, threads: int) -> None:
@@ -277,6 +287,7 @@ _BATCH = 16
 _TILE = 128
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _jit = numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+_inlined = numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy", forceinline=True)
 
 
 @_jit
@@ -296,7 +307,7 @@ def _pack(array: Any, y: int, packed: Any, start: int, stop: int, like: Any) -> 
         packed[(row * pitch + n) * width : (row + 1) * pitch * width] = 0
 
 
-@_jit
+@_inlined
 def _weigh(p: Any, m: Any, slope: Any, gain: Any, base: Any, last: Any, tap: Any, weights: Any, at: int) -> None:
     """gain · max(0, 1 − |tap − p − base| · slope) at the first tap beyond p + base − m and at the next one, 16 times.
 
@@ -311,7 +322,7 @@ def _weigh(p: Any, m: Any, slope: Any, gain: Any, base: Any, last: Any, tap: Any
     store(tap, at, first + base)
 
 
-@_jit
+@_inlined
 def _gather(source: Any, origin: int, row: int, step: int, n: int, tap: Any, weights: Any, at: int, like: Any) -> Any:
     """Σ_k near_k · source[k, tap_k] + far_k · source[k, tap_k + 1] over n ≤ 16 rows, as lanes.
 
@@ -335,99 +346,99 @@ def _gather(source: Any, origin: int, row: int, step: int, n: int, tap: Any, wei
 
 
 @_jit
-def _add_row(flat: Any, at: int, lanes: Any, some: int, spill: Any, like: Any) -> None:
-    """flat[at : at + some] += lanes."""
-    if some == len(like):
-        store(flat, at, load(flat, at, like) + lanes)
-    else:
-        store(spill, 0, lanes)
-        for k in range(some):
-            flat[at + k] += spill[k]
-
-
-@_jit
 def _forward(
-    source: Any, origin: int, steps: Any, shape: Any, rays: Any, start: int, stop: int, out: Any, y: int, like: Any
+    source: Any,
+    origin: int,
+    steps: Any,
+    shape: Any,
+    rays: Any,
+    start: int,
+    stop: int,
+    sums: Any,
+    out: Any,
+    y: int,
+    like: Any,
 ) -> None:
-    """Tilts start … stop of the slices y …; source[origin + z · steps[0] + x · steps[1]] holds pixel (z, x)."""
-    n_u, ny = out.shape[1], out.shape[2]
-    flat = out.reshape(-1)
-    some = min(len(like), ny - y)
-    for t in range(start, stop):
-        out[t, :, y : y + some] = 0
+    """Tilts start … stop of the slices y …; source[origin + z · steps[0] + x · steps[1]] holds pixel (z, x).
+
+    They are summed up in ``sums``, (tilt, u, width) on cache lines, flat.
+    """
+    n_u, width = out.shape[1], len(like)
+    sums[start * n_u * width : stop * n_u * width] = 0
+    scratch = (
+        np.empty(_BATCH * 16, np.int32),
+        np.empty(_BATCH * 32, np.float32),
+        np.arange(16).astype(np.float32),
+        np.empty(16, np.float32),
+    )
     for steep in range(2):  # first the tilts whose rays go from row to row, then those that go from column to column
         n_rows, n_taps = shape[steep], max(2, shape[1 - steep])
         row_step, tap_step = steps[steep], steps[1 - steep]
         tiles = max(1, n_taps // _TILE)
         for row in range(0, n_rows, 16):
+            here, n = origin + row * row_step, min(16, n_rows - row)
             for tile in range(tiles):
                 # The rays that cross the rows' middle within this tile, or beyond the volume's ends.
                 left = tile * n_taps / tiles if tile > 0 else -16.0
                 right = (tile + 1) * n_taps / tiles if tile < tiles - 1 else n_taps + 16.0
                 for t in range(start, stop):
-                    cos, sin, _, _ = rays[t]
+                    cos, sin, m, corner = rays[t]
                     if (abs(cos) < abs(sin)) == (steep == 1):
+                        along, across = (sin, cos) if steep == 1 else (cos, sin)
+                        ray = (along, across, m, corner + row * across)
+                        target = sums[t * n_u * width : (t + 1) * n_u * width]
                         _cross_rows(
-                            source,
-                            origin + row * row_step,
-                            (row_step, tap_step),
-                            row,
-                            min(16, n_rows - row),
-                            n_taps,
-                            (left, right),
-                            rays[t],
-                            n_u,
-                            flat,
-                            (t * n_u * ny + y, ny, some),
-                            like,
+                            source, here, row_step, tap_step, n, n_taps, left, right, ray, target, scratch, like
                         )
+    some = min(width, out.shape[2] - y)
+    for t in range(start, stop):
+        for u in range(n_u):
+            at = (t * n_u + u) * width
+            for k in range(some):
+                out[t, u, y + k] = sums[at + k]
 
 
 @_jit
 def _cross_rows(
     source: Any,
     origin: int,
-    steps: Any,
-    row: int,
+    row_step: int,
+    tap_step: int,
     n: int,
     n_taps: int,
-    span: Any,
+    left: float,
+    right: float,
     ray: Any,
-    n_u: int,
-    flat: Any,
-    place: Any,
+    target: Any,
+    scratch: Any,
     like: Any,
 ) -> None:
-    """Add what the rays of one tilt collect in n rows from ``row`` on, to flat[place[0] + u · place[1]]."""
-    cos, sin, m, corner = ray
-    along, across = (cos, sin) if abs(cos) >= abs(sin) else (sin, cos)
-    middle = corner + (row + (n - 1) / 2) * across
-    ends = (middle + span[0] * along, middle + span[1] * along)
-    first, last = max(0, int(np.ceil(min(ends)))), min(n_u, int(np.ceil(max(ends))))
-    inverse = 1 / along
-    tap, weights = np.empty(_BATCH * 16, np.int32), np.empty(_BATCH * 32, np.float32)
-    rows, gains, spill = np.empty(16, np.float32), np.zeros(16, np.float32), np.empty(32, np.float32)
+    """Add to ``target``, (u, width) flat, what the rays of one tilt collect in n ≤ 16 rows, the first at ``origin``."""
+    along, across, m, corner = ray
+    tap, weights, numbers, gains = scratch
+    width, inverse = len(like), 1 / along
+    middle = corner + (n - 1) / 2 * across
+    a, b = middle + left * along, middle + right * along
+    first, last = max(0, int(np.ceil(min(a, b)))), min(len(target) // width, int(np.ceil(max(a, b))))
     for k in range(16):
-        rows[k] = -across * inverse * k
         gains[k] = 1 / m if k < n else 0
-    one, ramp, gain = filled(_ONE, _ROWS), load(rows, 0, _ROWS), load(gains, 0, _ROWS)
-    end = filled(np.float32(n_taps - 2), _ROWS)
+    one, gain, end = filled(_ONE, _ROWS), load(gains, 0, _ROWS), filled(np.float32(n_taps - 2), _ROWS)
+    ramp = filled(np.float32(-across * inverse), _ROWS) * load(numbers, 0, _ROWS)
     for batch in range(first, last, _BATCH):
         stop = min(batch + _BATCH, last)
         for u in range(batch, stop):
-            position = (u - corner - row * across) * inverse
+            position = (u - corner) * inverse
             base = np.floor(position)
             p = ramp + filled(np.float32(position - base), _ROWS)
             _weigh(p, one, one, gain, filled(np.float32(base), _ROWS), end, tap, weights, 16 * (u - batch))
         for u in range(batch, stop):
-            lanes = _gather(source, origin, steps[0], steps[1], n, tap, weights, 16 * (u - batch), like)
-            _add_row(flat, place[0] + u * place[1], lanes, place[2], spill, like)
+            at = u * width
+            lanes = _gather(source, origin, row_step, tap_step, n, tap, weights, 16 * (u - batch), like)
+            store(target, at, load(target, at, like) + lanes)
 
 
 @_jit
-def _adjoint(
-    source: Any, pitch: int, n_u: int, rays: Any, start: int, stop: int, out: Any, y: int, add: bool, like: Any
-) -> None:
+def _adjoint(source: Any, pitch: int, n_u: int, rays: Any, start: int, stop: int, out: Any, y: int, like: Any) -> None:
     """Rows start … stop (z) of the slices y …, from a packed sinogram."""
     n_tilt, nx, ny, width = len(rays), out.shape[1], out.shape[2], len(like)
     some = min(width, ny - y)
@@ -443,7 +454,7 @@ def _adjoint(
                 for j in range(x, x_end):
                     at = ((i - z) * _TILE + j - x) * width
                     for k in range(some):
-                        out[i, j, y + k] = tile[at + k] + (out[i, j, y + k] if add else _ZERO)
+                        out[i, j, y + k] = tile[at + k]
 
 
 @_jit
