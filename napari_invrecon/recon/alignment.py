@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_invrecon.recon.operators import Array
-from napari_invrecon.recon.projection_matching import Match, match_projections
+from napari_invrecon.recon.projection_matching import Match, fitting, match_projections
 from napari_invrecon.recon.registration import chained_shifts, common_line_shifts, filled
 from napari_invrecon.recon.settings import check, takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
@@ -170,10 +170,15 @@ def alignment(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> Steps
     last = ("cross-correlation", "centre-of-mass", "projection-matching").index(settings.method)
     rotation = 0.0 if settings.axis_rotation_deg is None else scene.sign * settings.axis_rotation_deg
     state = _State(np.zeros((len(scene.images), 2)), rotation, np.full(len(scene.images), np.nan))
-    for step in (_correlate, _centre, _match)[: last + 1]:
-        state, stopped = yield from step(scene, state, settings)
+    ratio = max(1, _levels(scene)[0] // 2)
+    rough = replace(scene, images=binned(scene.images, ratio), size=ratio * scene.size)
+    for step in (_correlate, _centre)[: last + 1]:
+        state, stopped = yield from step(rough, state, settings)
         if stopped:
-            break
+            return _result(rough, state, settings)
+    state = replace(state, shifts=ratio * state.shifts)
+    if settings.method == "projection-matching":
+        state = yield from _match(scene, state, settings)
     return _result(scene, state, settings)
 
 
@@ -221,7 +226,7 @@ def _read(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> _Scene:
         raise ValueError(f"images of {stack.shape[1:]} pixels: expected at least {_SMALLEST} along each side")
     shape = (int(stack.shape[1]), int(stack.shape[2]))
     size = max(1, max(shape) // _WORKING_SIZE)
-    multiple = size * _levels(max(shape) // size, size)[0]
+    multiple = size * _binnings(max(shape) // size, size)[0]
     kept = [n // multiple * multiple for n in shape]
     starts = [(n - k) // 2 for n, k in zip(shape, kept, strict=True)]
     window = tuple(slice(start, start + k) for start, k in zip(starts, kept, strict=True))
@@ -311,12 +316,12 @@ _CENTRE_ROUNDS = 3
 _INSIDE = 0.25  # edge_share from which the object is taken to be cut off, so that its centre of mass says nothing
 
 
-def _match(scene: _Scene, state: _State, settings: AlignmentSettings) -> _Step:
+def _match(scene: _Scene, state: _State, settings: AlignmentSettings) -> Generator[Iterate, bool | None, _State]:
     """Projection matching, ψ and shifts on images of about 64 pixels, then shifts on finer ones."""
     images = scene.images
     if settings.normalise and state.intensity is not None:
         images = (images / state.intensity[:, None, None]).astype(np.float32)
-    sizes = _levels(max(images.shape[1:]), scene.size)
+    sizes = _levels(scene)
     match, stopped = Match(state.shifts / sizes[0], state.rotation_deg, state.residual), False
     for level, size in enumerate(sizes):
         if level:
@@ -326,6 +331,7 @@ def _match(scene: _Scene, state: _State, settings: AlignmentSettings) -> _Step:
             scene.angles_deg,
             match,
             scene.usable,
+            exclude_bad=settings.exclude_bad,
             fixed_rotation=level > 0 or settings.axis_rotation_deg is not None,
             n_volume_steps=_FINER_VOLUME_STEPS if level else _VOLUME_STEPS,
             n_rounds=settings.n_iter,
@@ -345,15 +351,20 @@ def _match(scene: _Scene, state: _State, settings: AlignmentSettings) -> _Step:
         state = _noted(scene, _matched(state, match, size), stage="projection matching", **facts)
         if stopped:
             break
-    return state, stopped
+    return state
 
 
 _VOLUME_STEPS = 30  # of a round: with fewer, what the volume has not yet fitted turns ψ by tenths of a degree
 _FINER_VOLUME_STEPS = 10  # where the volume starts from the coarser one
 
 
-def _levels(length: int, size: int) -> list[int]:
-    """Binnings of projection matching, coarsest first: to about 64 and 128 pixels, and none where there was one."""
+def _levels(scene: _Scene) -> list[int]:
+    """Binnings of projection matching, coarsest first."""
+    return _binnings(max(scene.images.shape[1:]), scene.size)
+
+
+def _binnings(length: int, size: int) -> list[int]:
+    """To about 64 and 128 pixels; and none, where ``size`` pixels have been made one already."""
     wanted = [_MATCHING_SIZE / 2, _MATCHING_SIZE] if size == 1 else [_MATCHING_SIZE / 2, _MATCHING_SIZE, length]
     return sorted({2 ** max(0, round(math.log2(length / pixels))) for pixels in wanted}, reverse=True)
 
@@ -370,7 +381,7 @@ def _noted(scene: _Scene, state: _State, **facts: Any) -> _State:
 
 def _result(scene: _Scene, state: _State, settings: AlignmentSettings) -> Alignment:
     """The state in the pixels and axes of the given stack, moved least."""
-    used = _good(state.residual, scene.usable) if settings.exclude_bad else scene.usable
+    used = fitting(state.residual, scene.usable) if settings.exclude_bad else scene.usable.copy()
     turn = turned(state.rotation_deg)
     shifts = state.shifts * scene.size - turn @ scene.offset_px
     shifts, constant = least_motion(shifts, scene.angles_deg, used, constant=not settings.centre_axis)
@@ -389,18 +400,3 @@ def _result(scene: _Scene, state: _State, settings: AlignmentSettings) -> Alignm
         stages=state.stages,
         settings=asdict(settings),
     )
-
-
-def _good(residual: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Usable tilts whose residual is not far above that of the others."""
-    known = usable & np.isfinite(residual)
-    if known.sum() < 5:
-        return usable.copy()
-    middle = np.median(residual[known])
-    spread = 1.4826 * np.median(np.abs(residual[known] - middle))
-    limit = max(middle + _OUTLIER * spread, min(3 * middle, (1 + middle) / 2))
-    good: NDArray[np.bool_] = usable & ~(known & (residual > limit))
-    return good
-
-
-_OUTLIER = 6.0  # robust standard deviations

@@ -49,8 +49,9 @@ def match_projections(
     images: Array,
     angles_deg: NDArray[np.float64],
     start: Match,
-    used: NDArray[np.bool_],
+    usable: NDArray[np.bool_],
     *,
+    exclude_bad: bool,
     fixed_rotation: bool,
     n_volume_steps: int,
     n_rounds: int,
@@ -58,6 +59,7 @@ def match_projections(
 ) -> Generator[Iterate, bool | None, Match]:
     """argmin over x ≥ 0, d and ψ of Σ_i ‖moved(y_i; ψ, d_i) − P_i x‖², in turns.
 
+    Tilts that fit far worse than the rest take no part in the volume while they do; those that are not usable never.
     The volume goes on from round to round, so that what it has not yet fitted cannot pull at the tilts for long. ψ is
     where the tilts, fitted to the projections, no longer turn on average: a root, found by secants every third round,
     because a wrong ψ is taken up by the volume but for about a twentieth, and that only after some rounds.
@@ -70,6 +72,7 @@ def match_projections(
     volume: Array = np.zeros((n_u, n_u, n_v), np.float32) if start.volume is None else start.volume
     found, seen = start, None
     for count in range(1, n_rounds + 1):
+        used = fitting(found.residual, usable) if exclude_bad else usable
         turn = turned(found.rotation_deg)
         there, view = moved(images, turn, found.shifts), in_view(images.shape, turn, found.shifts)
         view *= used[:, None, None]
@@ -97,6 +100,21 @@ def match_projections(
 _SETTLING = 3  # rounds until shifts and volume have followed a change of ψ
 _RESPONSE = 0.05  # turn seen for a turn made, until two values of ψ have told it; on phantoms at ±70° 0.045
 _TURN_TOLERANCE_DEG = 0.05
+
+
+def fitting(residual: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(tilt,): which of the usable tilts have no residual far above that of the others."""
+    known = usable & np.isfinite(residual)
+    if known.sum() < 5:
+        return usable.copy()
+    middle = np.median(residual[known])
+    spread = 1.4826 * np.median(np.abs(residual[known] - middle))
+    limit = max(middle + _OUTLIER * spread, min(3 * middle, (1 + middle) / 2))
+    good: NDArray[np.bool_] = usable & ~(known & (residual > limit))
+    return good
+
+
+_OUTLIER = 6.0  # robust standard deviations
 
 
 def _refined(volume: Array, geometry: Geometry, data: Array, weights: Array, n_steps: int) -> Iterator[Array]:
