@@ -113,7 +113,8 @@ class Store:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.array.dtype)
+        dtype: np.dtype[Any] = self.array.dtype
+        return dtype
 
     def __getitem__(self, where: Any) -> Any:
         return self.array[where]

@@ -12,10 +12,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_invrecon.recon.operators import Array
+from napari_invrecon.recon.operators import Array, fft_workers, in_slabs
 from napari_invrecon.recon.record import significant
 from napari_invrecon.recon.solvers import Iterate, Steps
 
@@ -202,43 +203,64 @@ def spectrum(
         How many of the field's pixels are data; sums are scaled so that they are those of the data alone.
     """
     n = int(np.prod(shape))
-    twice = np.full(transform.shape[-1], 2.0, np.float32)  # a real transform stores one of each conjugate pair
-    twice[0] = 1
-    if shape[-1] % 2 == 0:
-        twice[-1] = 1
-    power = np.square(transform.real) + np.square(transform.imag)
-    leading = power.ndim - len(shape)
-    frames = int(np.prod(power.shape[:leading])) if leading else 1
-    if leading:
-        power = power.sum(axis=tuple(range(leading)))
-    weight = np.broadcast_to(twice, power.shape)
-    power = power * twice
-    gain = np.square(otf.real) + np.square(otf.imag)
+    m = transform.shape[-1]
+    frames = transform.reshape(-1, *otf.shape).shape[0]
+    gathered = (transform.reshape(frames, -1, m), otf.reshape(-1, m), penalty.reshape(-1, m))
+    most = float(np.max(np.square(otf.real) + np.square(otf.imag)))
+    dead = np.float32(_DEAD_GAIN * most)
+    steepest, least = float(penalty.max()), float(np.min(penalty, where=penalty > 0, initial=np.inf))
+    low, high = np.log(_DEAD_GAIN * most / steepest) - 1, np.log(most / least) + 1
+    even = shape[-1] % 2 == 0  # a real transform stores one of each conjugate pair, but for the first and the last
+    n_rows = gathered[1].shape[0]
+    sums = np.zeros((max(1, n_rows * m >> 18), 3, _BINS + 2))  # one for each slab: no two threads add to the same
 
+    def work(start: int, stop: int) -> float:
+        limits = np.linspace(0, n_rows, len(sums) + 1).astype(int)
+        for slab in range(start, stop):
+            rows = int(limits[slab]), int(limits[slab + 1])
+            _gather(*gathered, dead, np.float32(low), np.float32(_BINS / (high - low)), even, *rows, sums[slab])
+        return 0.0
+
+    in_slabs(work, len(sums), fft_workers())
+    count, logs, power = sums.sum(axis=0)
+    some = np.append(count[:_BINS] > 0, [False, False])
     share = inner / n  # of the field's pixels
-    dead = gain <= _DEAD_GAIN * gain.max()
-    free = (penalty <= 0) & ~dead
-    used = ~(free | dead)
-    log_ratio = np.log(gain[used]) - np.log(penalty[used])
-    p, c = power[used].astype(np.float64), weight[used].astype(np.float64)
-    if log_ratio.size > 4 * _BINS:
-        low, high = float(log_ratio.min()), float(log_ratio.max())
-        index = ((log_ratio - low) * ((_BINS - 1) / max(high - low, 1e-12))).astype(np.intp)
-        count = np.bincount(index, c, _BINS)
-        some = count > 0
-        ratio = np.exp((np.bincount(index, c * log_ratio, _BINS)[some]) / count[some])
-        p, c = np.bincount(index, p, _BINS)[some], count[some]
-    else:
-        ratio = np.exp(log_ratio.astype(np.float64))
-    per_field = share * frames
     return Spectrum(
-        ratio=ratio,
-        power=p * (share / n),
-        count=c * per_field,
-        fitted=float(weight[free].sum()) * per_field,
-        lost=float(weight[dead].sum()) * per_field,
-        lost_power=float(power[dead].sum(dtype=np.float64)) * (share / n),
+        ratio=np.exp(logs[some] / count[some]),
+        power=power[some] * (share / n),
+        count=count[some] * share * frames,
+        fitted=float(count[_BINS]) * share * frames,
+        lost=float(count[_BINS + 1]) * share * frames,
+        lost_power=float(power[_BINS + 1]) * (share / n),
     )
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _gather(
+    transform: Any, otf: Any, penalty: Any, dead: Any, low: Any, per_log: Any, even: bool, start: int, stop: int,
+    sums: Any,
+) -> None:  # fmt: skip
+    """Rows of the spectrum into (count, Σ log r, power) of each bin; the last two are of the fitted and of the lost."""
+    last, bins = otf.shape[1] - 1, sums.shape[1] - 2
+    for row in range(start, stop):
+        for c in range(last + 1):
+            twice = 1.0 if c == 0 or (even and c == last) else 2.0
+            power = np.float32(0)
+            for frame in range(len(transform)):
+                y = transform[frame, row, c]
+                power += y.real * y.real + y.imag * y.imag
+            h, weight = otf[row, c], penalty[row, c]
+            gain, log_ratio = h.real * h.real + h.imag * h.imag, np.float32(0)
+            if gain <= dead:
+                index = bins + 1
+            elif weight <= 0:
+                index = bins
+            else:
+                log_ratio = np.log(gain / weight)
+                index = min(max(int((log_ratio - low) * per_log), 0), bins - 1)
+            sums[0, index] += twice
+            sums[1, index] += twice * log_ratio
+            sums[2, index] += twice * power
 
 
 def quadratic_curve(

@@ -114,8 +114,10 @@ def transfer_function(
     transform = fft.rfft(transform, axis=-1, workers=_workers_for(transform.size))
     for axis in reversed(range(1, ndim - 1)):
         transform = fft.fft(_centred(transform, axis, shape[axis]), axis=axis, workers=_workers_for(transform.size))
+    otf: NDArray[Any]
     if ndim == 1:
-        return transform.astype(dtype)
+        otf = transform.astype(dtype)
+        return otf
     otf = np.empty((shape[0], *transform.shape[1:]), dtype)
     for start in range(0, otf.shape[-1], _COLUMNS):  # the whole in double precision would be the peak of memory
         part = _centred(transform[..., start : start + _COLUMNS], 0, shape[0])
