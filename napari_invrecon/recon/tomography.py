@@ -216,7 +216,7 @@ class TomographySettings:
 WITHOUT_LAMBDA = ("fbp", "sirt", "sart")
 _DEFAULT_RULE: RuleName = "holdout"
 _FALLBACKS: tuple[RuleName, ...] = ("holdout", "gcv", "discrepancy")
-_N_ITER = {"fbp": 1, "sirt": 200, "sart": 50, "tv-sart": 100, "tv": 300, "l1": 300, "tikhonov": 200}
+_N_ITER = {"fbp": 1, "sirt": 200, "sart": 50, "tv-sart": 50, "tv": 300, "l1": 300, "tikhonov": 200}
 _CENTRAL_VOXELS = 1 << 21
 _CENTRAL_SLICES = (2, 8)
 _SHOW_SECONDS = 0.5
