@@ -74,7 +74,7 @@ def tv(problem: TiltProblem, data: Array, lam: float, weights: Array | None, x: 
 
     Source: Chambolle & Pock 2011, doi:10.1007/s10851-010-0251-1.
     """
-    first = replace(problem, n_iter=max(1, round(_SWEEPS_SHARE * problem.n_iter)), tolerance=3 * problem.tolerance)
+    first = replace(problem, n_iter=max(1, min(_SWEEPS, problem.n_iter // 2)))
     sweeps = tv_sart(first, data, lam, weights, x, threads)
     done, asked = 0, False
     try:
@@ -114,14 +114,15 @@ def tv(problem: TiltProblem, data: Array, lam: float, weights: Array | None, x: 
         misfit = problem.misfit(np.subtract(data, projected, out=work), weights)
         objective = misfit + lam * volume_variation(x, threads)
         residual = problem.over_noise(misfit, weights, data.size)
-        reason = problem.why_last(step, math.sqrt(moved / max(size, 1e-30)))
+        reason = problem.why_last(step, math.sqrt(moved / max(size, 1e-30)) / _SETTLED)
         if (yield Iterate(step, problem.n_iter, x, objective, residual, reason)) or reason:
             break
     return x
 
 
-_SWEEPS_SHARE = 0.4  # of the iterations; the tail has the rest
-_STEP = 3.5  # τ: x is larger than its duals, λ and 2wσ; measured on phantoms
+_SWEEPS = 50  # at most, and at most half of the iterations; the tail has the rest
+_SETTLED = 0.1  # of the tolerance: a primal–dual step is that much smaller than a sweep's
+_STEP = 2.5  # τ: x is larger than its duals, λ and 2wσ; measured on phantoms
 _DECAY = 10  # sweeps after which the step has halved
 _DUAL_STEPS = 4  # towards the prox, from where the last sweep left its dual
 
