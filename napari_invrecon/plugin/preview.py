@@ -178,7 +178,7 @@ def _look(inputs: Inputs, where: tuple[slice, ...], known: _Known) -> Steps[Look
             known.curve = yield from dataclasses.replace(
                 inputs, settings=dataclasses.replace(settings, lam=None)
             ).curve()
-        rule = settings.lam_rule or default_rule(scene)
+        rule = settings.lam_rule or default_rule(scene, known.curve)
         lam = known.curve.choices[rule]
         if lam is None:
             raise ValueError(f"the rule {rule!r} finds no λ on this image: choose another, or set λ")

@@ -184,9 +184,7 @@ def predict(blur: Blur, x: Array, shape: tuple[int, ...], missing: tuple[tuple[i
     return frame.crop(blurred)
 
 
-def fit(
-    blur: Blur, prior: Regulariser | None, y: Array, weights: Array, lam: float, state: Array | None
-) -> Steps[Fit]:
+def fit(blur: Blur, prior: Regulariser | None, y: Array, weights: Array, lam: float, state: Array | None) -> Steps[Fit]:
     """One solution with its prediction, for `lambda_choice.solved_curve`."""
     gaps = None if (weights > 0).all() else weights
     x = yield from deblur(blur, y, lam, gaps, start=state, prior=prior)

@@ -33,7 +33,7 @@ from napari_invrecon.recon.deblurring import (
 )
 from napari_invrecon.recon.detector import looks_like_counts, poisson_gain_offset
 from napari_invrecon.recon.lambda_choice import Fit, LambdaCurve, Rule, Spectrum
-from napari_invrecon.recon.noise import gaussian_sigma
+from napari_invrecon.recon.noise import NoiseEstimate, estimate_noise, gaussian_sigma
 from napari_invrecon.recon.operators import Array, fft_workers, forward_fft, transfer_function
 from napari_invrecon.recon.probe import PointSpread, describe_psf
 from napari_invrecon.recon.psf import check_psf
@@ -49,7 +49,7 @@ _ITERATIVE_BYTES = 90
 _SOLVED_GRID = {"roughness": np.logspace(-3, 4, 15)}  # where it is not that of lambda_choice
 _HEURISTIC_ITERATIONS = 20  # plug and play with a denoiser that is no prox gets worse when it goes on
 _LEAST_REGION = 25  # pixels
-_FLAT = {"l2": 0.01, "tikhonov": 0.01}  # of the scale: what remains of noise in a flat region at the best λ, and
+_FLAT = {"l2": 0.015, "tikhonov": 0.015}  # of the scale: what remains of noise in a flat region at the best λ, and
 _FLAT_ELSE = 0.002  # of regularisers that make it really flat; measured, docs/choose-lambda.md
 _CROP = {1: 1 << 14, 2: 256, 3: 48}  # edge of the piece on which λ is chosen, by the number of axes
 
@@ -63,8 +63,10 @@ class DeconvolutionSettings:
         {
             "label": "Regulariser",
             "help": "What is believed of the object. tv: Σ|∇x|, flat regions with sharp edges. tikhonov: ‖∇x‖², it "
-            "varies slowly; fastest. l2: ‖x‖², its values are small. l1: Σ|x|, points on nothing. denoiser: what looks "
-            "alike is alike (non-local means), for lattices and repeated features.",
+            "varies slowly; fastest. roughness: ‖Δ√x‖², slowly where dark, faster where bright: columns on a dark ground, "
+            "and shades. l2: ‖x‖², its values are small. l1: Σ|x|, points on nothing. wavelet: Σ|Wx|, "
+            "smooth but for few edges, lines and points. denoiser: what looks alike is alike (non-local means), for "
+            "lattices and repeated features.",
         },
     ] = "tv"
     denoiser: Annotated[
@@ -341,6 +343,7 @@ def deconvolution(
         boundary=blur.boundary,
         nonnegative=blur.nonnegative,
         noise_sigma=curve.sigma,
+        noise_is=_noise_remark(scene.noise),
         residual_over_noise=_finite(history[-1].residual if history else curve.residual_over_noise(lam)),
         n_iter=history[-1].step if history else 1 if scene.closed_form else blur.n_iter,
         stopped=stopped,
@@ -418,6 +421,8 @@ class Scene:
         Where gain and offset come from.
     sigma
         Root of the mean noise variance, data units; None if unknown.
+    noise
+        What the image itself tells of its noise.
     z_exponent
         γ of a Z-equivalent result, or None.
     """
@@ -432,6 +437,7 @@ class Scene:
     gain: float
     detector: str
     sigma: float | None
+    noise: NoiseEstimate
     z_exponent: float | None
 
     @property
@@ -484,9 +490,10 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings,
             "use another rule"
         )
     gain, offset, detector = _detector(tiles, settings)
+    noise = estimate_noise(_without_inf(np.stack(tiles)), spatial_ndim=kernel.ndim, psf=kernel)
     sigma = settings.noise_sigma
     if sigma is None:
-        sigma = gaussian_sigma(_without_inf(np.stack(tiles)), spatial_ndim=kernel.ndim, psf=kernel) or None
+        sigma = noise.sigma or None
     scale = data_scale(tiles)
     nonnegative = settings.nonnegative
     if settings.regulariser == "roughness" and nonnegative is False:
@@ -506,7 +513,7 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings,
         n_iter=min(settings.n_iter, _HEURISTIC_ITERATIONS) if _is_heuristic(settings) else settings.n_iter,
         tolerance=settings.tolerance,
     )
-    scene = Scene(image, checked, region, tiles, blur, scale, offset, gain, detector, sigma, settings.z_exponent)
+    scene = Scene(image, checked, region, tiles, blur, scale, offset, gain, detector, sigma, noise, settings.z_exponent)
     if settings.regulariser != "denoiser":
         return scene
     smooth = dataclasses.replace(blur, regulariser="tikhonov", boundary="reflect", noise="gaussian", nonnegative=False)
@@ -743,16 +750,21 @@ def _spectrum(scene: Scene) -> Spectrum:
     return found
 
 
-def default_rule(scene: Scene) -> Rule:
-    """The rule for λ where none is named: see docs/choose-lambda.md for what was measured."""
-    return "balanced" if scene.reference is None else "reference"
+def default_rule(scene: Scene, curve: LambdaCurve) -> Rule:
+    """The rule for λ where none is named: see docs/choose-lambda.md for what was measured.
+
+    Where noise runs in lines, rules that take it for white fit the lines; the L-curve's corner does not.
+    """
+    if scene.reference is not None:
+        return "reference"
+    return "balanced" if scene.noise.white or curve.corner is None else "l-curve"
 
 
 def _choose(curve: LambdaCurve, scene: Scene, settings: DeconvolutionSettings) -> tuple[float, str]:
     """λ and how it was chosen."""
     if settings.lam is not None:
         return settings.lam, "given"
-    rule = settings.lam_rule or default_rule(scene)
+    rule = settings.lam_rule or default_rule(scene, curve)
     chosen = curve.choices[rule]
     if chosen is not None:
         return chosen, f"{rule}, of the frozen denoiser" if _is_heuristic(settings) else rule
@@ -760,6 +772,15 @@ def _choose(curve: LambdaCurve, scene: Scene, settings: DeconvolutionSettings) -
         return float(curve.lam[-1]), "the image is constant: any λ gives it back"
     raise ValueError(
         f"the rule {rule!r} finds no λ on this image ({_why_none(curve, rule)}): use another lam_rule, or give lam"
+    )
+
+
+def _noise_remark(noise: NoiseEstimate) -> str:
+    if noise.white:
+        return "white"
+    return (
+        f"not white: {noise.lines:.2g} times the power runs in lines along an axis, such as scan lines that jump; "
+        "balanced, sure, gcv, discrepancy and holdout choose λ too small"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,44 @@ MAD_TO_SIGMA = 1 / 0.6744897501960817
 TILE = {1: 256, 2: 64, 3: 32}  # by the number of axes
 BLOCK = {1: 64, 2: 8, 3: 4}
 SHORTEST = 8  # an axis shorter than this has no spectrum to speak of
-MAX_SAMPLES = 4_000_000
+MAX_SAMPLES = 1 << 20
 DEAD_BAND = 1e-5
+FAINT_BAND = 1e-4  # of |H|²: below it even edges parallel to an axis leave less than noise does
+ROUNDING = 1e-12  # of the largest power: less is no noise
+NARROW = 0.07  # cycles per pixel: how near to an axis the power of whole lines lies
+
+
+@dataclass(frozen=True)
+class NoiseEstimate:
+    """What an image tells of its noise.
+
+    Attributes
+    ----------
+    sigma
+        Standard deviation of the white part, image units, as `gaussian_sigma`.
+    lines
+        Power of the noise at |f| ≥ 1/4 along one axis and next to none across it, over that of the white part, for the
+        axis where it is more: 1 for white noise. Scan lines that jump, or a row's own offset, raise it. 1 where it
+        cannot be told: not two axes, a short axis, or a PSF that passes these frequencies.
+    """
+
+    sigma: float
+    lines: float
+
+    @property
+    def white(self) -> bool:
+        """Whether rules that take noise to be independent from pixel to pixel may be trusted."""
+        return self.lines < 2
 
 
 def gaussian_sigma(image: NDArray[Any], *, spatial_ndim: int | None = None, psf: NDArray[Any] | None = None) -> float:
+    """The standard deviation of the white noise of an image, see `estimate_noise`."""
+    return estimate_noise(image, spatial_ndim=spatial_ndim, psf=psf).sigma
+
+
+def estimate_noise(
+    image: NDArray[Any], *, spatial_ndim: int | None = None, psf: NDArray[Any] | None = None
+) -> NoiseEstimate:
     """σ² = the floor of the power spectrum: root of the mean noise variance per pixel, in the image's unit.
 
     The image is cut into half-overlapping 64-pixel tiles, each under a sin⁴ window. Their power spectra are averaged,
@@ -42,8 +76,8 @@ def gaussian_sigma(image: NDArray[Any], *, spatial_ndim: int | None = None, psf:
 
     Returns
     -------
-    float
-        0.0 for an image without noise: constant, all zero or NaN, of one pixel.
+    NoiseEstimate
+        With σ = 0.0 for an image without noise: constant, all zero or NaN, of one pixel.
 
     Raises
     ------
@@ -86,17 +120,17 @@ def gaussian_sigma(image: NDArray[Any], *, spatial_ndim: int | None = None, psf:
         details = _haar_details(y.astype(np.float64), [axis for axis in spatial if y.shape[axis] > 1])
         details = details[np.isfinite(details)]
         enough = details.size > 0 and any(y.shape[axis] > 1 for axis in spatial)
-        return float(np.median(np.abs(details))) * MAD_TO_SIGMA if enough else 0.0
+        return NoiseEstimate(float(np.median(np.abs(details))) * MAD_TO_SIGMA if enough else 0.0, 1.0)
     if psf is not None:
         short = tuple(axis - y.ndim for axis in spatial if axis not in long)
         psf = np.asarray(np.sum(psf, axis=short, dtype=np.float64))
     frames = np.moveaxis(y, long, range(-len(long), 0))
     tiles, n_independent = _tiles(frames.reshape(-1, *frames.shape[-len(long) :]))
     if not len(tiles):
-        return 0.0
-    floor = _spectral_floor(tiles, n_independent, psf)
+        return NoiseEstimate(0.0, 1.0)
+    floor, lines = _spectral_floor(tiles, n_independent, psf)
     local = _local_floor(tiles)
-    return float(np.sqrt(local if local < 0.64 * floor else floor))
+    return NoiseEstimate(float(np.sqrt(local if local < 0.64 * floor else floor)), lines)
 
 
 def _tiles(frames: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
@@ -124,8 +158,8 @@ def _tiles(frames: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
     return tiles, max(1.0, n_independent * len(tiles) / n_corners)
 
 
-def _spectral_floor(tiles: NDArray[np.float64], n_independent: float, psf: NDArray[Any] | None) -> float:
-    """Median over the quiet band of the averaged power spectrum, as a variance per pixel."""
+def _spectral_floor(tiles: NDArray[np.float64], n_independent: float, psf: NDArray[Any] | None) -> tuple[float, float]:
+    """(median over the quiet band of the averaged power spectrum, as a variance per pixel; `NoiseEstimate.lines`)."""
     size = tiles.shape[1:]
     axes = tuple(range(1, tiles.ndim))
     window = np.ones(())
@@ -134,18 +168,26 @@ def _spectral_floor(tiles: NDArray[np.float64], n_independent: float, psf: NDArr
     windowed = (tiles - tiles.mean(axis=axes, keepdims=True)) * window
     power = np.mean(np.abs(np.fft.rfftn(windowed, axes=axes)) ** 2, axis=0) / np.sum(window**2)
     f = np.meshgrid(*(np.abs(np.fft.fftfreq(t)) for t in size[:-1]), np.fft.rfftfreq(size[-1]), indexing="ij")
-    quiet = np.min(f, axis=0) >= 0.25
+    corner = quiet = np.min(f, axis=0) >= 0.25
+    passed = np.zeros(corner.shape)
     if psf is not None:
         padded = [t * -(-n // t) for n, t in zip(psf.shape, size, strict=True)]
         otf = np.abs(np.fft.fftn(psf, padded, axes=range(psf.ndim)))
         otf = otf[tuple(np.s_[:: m // t] for m, t in zip(padded, size, strict=True))]
         otf = otf[..., : size[-1] // 2 + 1] / otf.flat[0]
+        passed = otf**2
         far = np.max([f_i * t for f_i, t in zip(f, size, strict=True)], axis=0) >= SHORTEST
-        dead = (otf**2 < DEAD_BAND) & far
+        dead = (passed < DEAD_BAND) & far
         if dead.mean() > 0.05:
             quiet = dead
     mean_over_median = n_independent / float(gammaincinv(n_independent, 0.5))  # of a χ² with 2·n_independent degrees
-    return float(np.median(power[quiet])) * mean_over_median
+    lines, white = 1.0, float(np.mean(power[corner]))
+    if len(size) == 2 and white > ROUNDING * float(power.max()):
+        for along, across in ((f[0], f[1]), (f[1], f[0])):
+            band = (along >= 0.25) & (across <= NARROW) & (passed < FAINT_BAND)
+            if np.count_nonzero(band) >= SHORTEST:
+                lines = max(lines, float(np.mean(power[band])) / white)
+    return float(np.median(power[quiet])) * mean_over_median, lines
 
 
 def _haar_details(y: NDArray[np.float64], axes: list[int]) -> NDArray[np.float64]:

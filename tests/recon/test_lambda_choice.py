@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from phantoms import image, rmse
+from scipy.ndimage import gaussian_filter
 
 import napari_invrecon as ir
 from napari_invrecon.recon.lambda_choice import DEFAULT_GRID, Fit, crossing, l_curve_corner, solved_curve
@@ -167,3 +168,57 @@ def test_summary_is_json():
     summary = ir.lambda_curve(y, KERNEL, boundary="periodic").summary()
     assert json.loads(json.dumps(summary)) == summary
     assert "holdout" not in summary
+
+
+def region_and_image(pedestal, seed=3):
+    """Particles beside an empty strip of known brightness, and the strip."""
+    x, y = image("particles", 1.5, 200, size=128, seed=seed)
+    rng = np.random.default_rng(seed)
+    x[:, :48] = pedestal * 200
+    y = rng.poisson(gaussian_filter(x, 1.5)).astype(np.float32)
+    region = np.zeros(x.shape, bool)
+    region[10:-10, 8:40] = True
+    return x, y, region
+
+
+@pytest.mark.parametrize("regulariser", ["tikhonov", "tv"])
+@pytest.mark.parametrize("pedestal", [0.3, 0.0])
+def test_a_flat_region_chooses_lambda(regulariser, pedestal):
+    x, y, region = region_and_image(pedestal)
+    psf = ir.gaussian_psf(1.5)
+    result = ir.deconvolve(y, psf, reference=region, regulariser=regulariser)
+    assert result.record["lam_rule"] == "reference"
+    assert result.record["sources"][-1]["role"] == "reference"
+    curve = ir.lambda_curve(y, psf, reference=region, regulariser=regulariser)
+    assert curve.choices["reference"] == pytest.approx(result.lam)
+    assert result.lam >= 0.999 * curve.choices["gcv"]
+    best = min(rmse(ir.deconvolve(y, psf, regulariser=regulariser, lam=lam).data, x) for lam in np.logspace(-3, 1, 9))
+    assert rmse(result.data, x) < (1.15 if pedestal else 1.4) * best  # a strip without counts has no noise to tell of
+    assert result.data[region].std() < 0.02 * result.record["data_scale"]
+
+
+def test_a_reference_that_does_not_fit_is_refused():
+    y, psf = np.ones((40, 40)), ir.gaussian_psf(1.0)
+    for reference, message in [
+        (np.ones((40, 41), bool), r"\(40, 41\)"),
+        (np.ones((40, 40)), "float64"),
+        (np.zeros((40, 40), bool), "0 pixels"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ir.deconvolve(y, psf, reference=reference)
+    with pytest.raises(ValueError, match="needs a region"):
+        ir.deconvolve(y, psf, lam_rule="reference")
+
+
+def test_where_scan_lines_jump_the_corner_is_the_default():
+    x, y = image("lattice", 2, 200, size=192)
+    y = y + np.random.default_rng(1).normal(0, 15, (192, 1)).astype(np.float32)
+    psf = ir.gaussian_psf(2.0)
+    result = ir.deconvolve(y, psf, regulariser="tikhonov")
+    assert result.record["lam_rule"] == "l-curve"
+    assert "not white" in result.record["noise_is"]
+    balanced = ir.deconvolve(y, psf, regulariser="tikhonov", lam_rule="balanced")
+    assert rmse(result.data, x) < 0.8 * rmse(balanced.data, x)
+    assert (
+        ir.deconvolve(image("lattice", 2, 200, size=192)[1], psf, regulariser="tikhonov").record["noise_is"] == "white"
+    )

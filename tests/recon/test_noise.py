@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 import pytest
+from phantoms import image
 from scipy.ndimage import gaussian_filter
 
 from napari_invrecon.recon.detector import looks_like_counts, poisson_gain_offset, thin
-from napari_invrecon.recon.noise import gaussian_sigma
+from napari_invrecon.recon.noise import estimate_noise, gaussian_sigma
 from napari_invrecon.recon.psf import gaussian_psf
 
 if TYPE_CHECKING:
@@ -253,3 +254,22 @@ def test_noise_added_to_a_real_image_is_found_again(shared_data: Path) -> None:
     for added in (before, 3 * before):
         y = image + added * RNG(0).standard_normal(image.shape)
         assert np.sqrt(gaussian_sigma(y) ** 2 - before**2) == pytest.approx(added, rel=0.05)
+
+
+@pytest.mark.parametrize("sigma", [1.5, 3.0])
+def test_noise_in_lines_is_told_from_white_noise(sigma):
+    psf, rng = gaussian_psf(sigma), np.random.default_rng(0)
+    for kind in ("particles", "slabs", "lattice", "ramps"):
+        for size in (64, 256):
+            _, y = image(kind, sigma, 200, size=size)
+            assert estimate_noise(y, psf=psf).white
+    jumps = rng.normal(0, 10, (256, 1)).astype(np.float32)
+    assert not estimate_noise(y + jumps, psf=psf).white
+    assert not estimate_noise(y + jumps.T, psf=psf).white
+    assert estimate_noise(y + jumps, psf=psf).sigma == pytest.approx(estimate_noise(y, psf=psf).sigma, rel=0.05)
+
+
+def test_without_noise_no_lines_are_seen():
+    stripes = gaussian_filter(np.where(np.arange(128) // 16 % 2, 100.0, 30.0)[:, None] * np.ones(128), 1.5)
+    for dtype in (np.float64, np.float32):
+        assert estimate_noise(stripes.astype(dtype), psf=gaussian_psf(1.5)).white
