@@ -51,6 +51,7 @@ def test_every_sample_is_in_the_menu(make_napari_viewer) -> None:
         "core_shell_eels_maps",
         "particles_tilt_series",
         "lecture_grain_boundaries",
+        "lecture_deblurring_1d",
     ]
     for sample in samples:
         assert viewer.open_sample("napari-invrecon", sample.key)
@@ -71,3 +72,47 @@ def test_the_lecture_s_grain_boundaries_take_two_clicks(make_napari_viewer, qtbo
     assert error["tv"] < 0.032
     assert error["tikhonov"] < 0.057
     assert error["tv"] < 0.7 * error["tikhonov"]
+
+
+def test_the_lecture_s_1d_deblurring_takes_one_click_and_another_lam_another(make_napari_viewer, qtbot) -> None:
+    viewer = make_napari_viewer()
+    kernel, truth, measured = viewer.open_sample("napari-invrecon", "lecture_deblurring_1d")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Deconvolve")
+    assert dock.image.value is measured
+    np.testing.assert_array_equal(dock.psf.value.read(), kernel.data)
+
+    def press() -> float:
+        with qtbot.waitSignal(dock.finished, timeout=60_000) as done:
+            dock.run_button.click()
+        qtbot.waitUntil(lambda: not dock.lines.busy, timeout=60_000)
+        return done.args[0]
+
+    def rmse(x: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((np.ravel(x) - truth.data.ravel()) ** 2)))
+
+    result = press()
+    record = result.metadata["invrecon"]
+    assert record["lam_rule"] == "l-curve"
+    assert record["lam"] == pytest.approx(0.1748, rel=0.15)
+    assert rmse(result.data) == pytest.approx(0.142, rel=0.02)
+    assert len(dock.lambda_panel.plot._curve["lam"]) == 200, "the L-curve is shown"
+    assert not dock.lines.isHidden()
+    lines, y, shown = dock.lines.plot._shown
+    np.testing.assert_array_equal(y, measured.data.ravel())
+    np.testing.assert_array_equal(shown, truth.data.ravel())
+    naive, small, chosen, large = (rmse(line.x) for line in lines)
+    assert naive == pytest.approx(0.9693, rel=0.01)
+    assert large == pytest.approx(0.1885, rel=0.02)
+    assert chosen < large < small < naive
+
+    dock.lam.value = 0.1262
+    qtbot.waitUntil(lambda: not dock.lines.busy, timeout=60_000)
+    assert rmse(dock.lines.plot._shown[0][2].x) == pytest.approx(0.1402, rel=0.01)
+
+    own = dock.settings.values()
+    viewer.add_image(np.eye(64), name="another")
+    dock.image.value = viewer.layers["another"]
+    assert dock.settings.values()["normalise_psf"], "the sample's settings are for the sample"
+    assert dock.lines.isHidden()
+    dock.image.value = measured
+    assert dock.settings.values() == own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 from napari import Viewer  # noqa: TC002 — napari reads this annotation at run time
@@ -20,6 +20,7 @@ from napari_invrecon.plugin.widgets.dock import Dock
 from napari_invrecon.plugin.widgets.form import SettingsForm
 from napari_invrecon.plugin.widgets.lambda_control import LambdaControl
 from napari_invrecon.plugin.widgets.lambda_panel import LambdaPanel
+from napari_invrecon.plugin.widgets.line_panel import LinePanel, is_line
 from napari_invrecon.plugin.widgets.psf_row import PsfRow
 from napari_invrecon.plugin.widgets.region_row import RegionRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
@@ -70,6 +71,7 @@ class DeconvolutionDock(Dock):
         self.settings.insert("noise_sigma", "Ignore", self.ignored, _IGNORED_TIP)
 
         self.lambda_panel = LambdaPanel(napari_viewer, self._curve, self)
+        self.lines = LinePanel(napari_viewer, self)
         self.preview_box = QCheckBox("Preview", self)
         self.preview_box.setToolTip(_PREVIEW_TIP)
 
@@ -78,7 +80,7 @@ class DeconvolutionDock(Dock):
         what.addRow("Image", self.image.native)
         what.addRow("PSF", self.psf)
         self.lay_out(
-            (what, self.settings, self.lam, self.lambda_panel, self.preview_box),
+            (what, self.settings, self.lam, self.lines, self.lambda_panel, self.preview_box),
             below=(self.run_row, self.compare),
         )
 
@@ -100,8 +102,10 @@ class DeconvolutionDock(Dock):
         self.run_button.clicked.connect(self.run)
         self.lambda_panel.picked.connect(self._pick)
         self.lam.valueChanged.connect(self.lambda_panel.show_lam)
+        self.lam.valueChanged.connect(self._move_lines)
         self._layer: Image | None = None
         self._calibrated: Image | None = None
+        self._own_settings: dict[str, Any] | None = None
         self.run_row.finished.connect(self._end)
         self.reset_choices()
         active = self.viewer.layers.selection.active
@@ -132,10 +136,13 @@ class DeconvolutionDock(Dock):
             self._layer = add_result(self.viewer, result, source, f"deconvolved λ={result.lam:.3g}")
             self.compare.show_result(Compared(self._layer, layer, source, lambda: inputs.residual(result.data, record)))
 
+            self._show_lines(layer, inputs, result.lam)
+
         self.run_row.start(inputs.run, keep)
 
     def stop(self) -> None:
-        """Cancel the run, remove the preview."""
+        """Cancel the run, remove the preview and the plot of a line."""
+        self.lines.stop()
         self.preview_box.setChecked(False)
         self.run_row.cancel_button.click()
 
@@ -185,7 +192,20 @@ class DeconvolutionDock(Dock):
         if layer is not None:
             layer.events.scale.connect(self._explain)
             layer.events.units.connect(self._explain)
-            self.psf.fill_in(layer.metadata.get("acquisition", {}))
+            known = layer.metadata.get("acquisition", {})
+            self.psf.fill_in(known)
+            self._suggest(known.get("suggested"))
+        self.lines.stop()
+
+    def _suggest(self, settings: dict[str, Any] | None) -> None:
+        """Show the settings that a sample comes with; for the next image the user's own are shown again."""
+        if settings is not None:
+            self._own_settings = self._own_settings or self.settings.values()
+            self.settings.set_values(settings)
+            self.lambda_panel.section.expand()
+        elif self._own_settings is not None:
+            own, self._own_settings = self._own_settings, None
+            self.settings.set_values(own)
 
     def _inputs(self, layer: Image, lam: float | None) -> Inputs:
         """What the dock shows; ValueError where a layer that it needs is not there."""
@@ -205,6 +225,16 @@ class DeconvolutionDock(Dock):
             self.preview_box.setText("Preview")
         elif layer is not None and not self._why_not():
             self.preview.request(layer, self._inputs(layer, self.lam.value))
+
+    def _move_lines(self, lam: float | None) -> None:
+        """Where the image is a line, plot it for this λ."""
+        layer = self.image.value
+        if layer is not None and lam is not None and not self._why_not():
+            self._show_lines(layer, self._inputs(layer, lam), lam)
+
+    def _show_lines(self, layer: Image, inputs: Inputs, lam: float) -> None:
+        if is_line(layer):
+            self.lines.request(inputs, lam, layer.metadata.get("acquisition", {}).get("truth", ""))
 
     def _show_looked(self, looked: Looked) -> None:
         self.preview_box.setText("Preview")

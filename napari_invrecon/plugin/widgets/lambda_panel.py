@@ -92,7 +92,8 @@ class LambdaPanel(QWidget):
             return
         self.plot.show_curve(summary)
         self.plot.show()
-        none = [rule for rule, lam in summary["choices"].items() if lam is None and rule != "holdout"]
+        not_asked = {"holdout", "reference"} - set(summary)
+        none = [rule for rule, lam in summary["choices"].items() if lam is None and rule not in not_asked]
         self.status.setText(f"No answer from: {', '.join(none)}." if none else "Click on a point to set λ.")
 
     def show_lam(self, lam: float | None) -> None:

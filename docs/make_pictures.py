@@ -1,0 +1,72 @@
+"""The guides' pictures, each of a real napari window.
+
+xvfb-run -s "-screen 0 1600x1200x24" python docs/make_pictures.py [name …]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import napari
+from qtpy.QtWidgets import QApplication
+
+from napari_invrecon.plugin.demo import PLUGIN, press_run
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+FOLDER = Path(__file__).parent
+WINDOW_SIZE = (1300, 1180)
+
+
+def lecture_deblurring_1d(viewer: Viewer) -> None:
+    """Open Sample → Lecture: 1-D deblurring; Deconvolve → Run."""
+    viewer.open_sample(PLUGIN, "lecture_deblurring_1d")
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Deconvolve")
+    press_run(dock)
+    wait(lambda: not dock.lines.busy)
+
+
+def lecture_grain_boundaries(viewer: Viewer) -> None:
+    """Open Sample → Lecture: grain boundaries; Deconvolve → Run with tv, and with tikhonov; side by side."""
+    viewer.open_sample(PLUGIN, "lecture_grain_boundaries")
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Deconvolve")
+    source = dock.image.value
+    for regulariser in ("tv", "tikhonov"):
+        dock.settings.set_values({"regulariser": regulariser})
+        press_run(dock).contrast_limits = source.contrast_limits
+    for layer in viewer.layers:
+        layer.visible = True
+    dock.lambda_panel.section.expand()
+    viewer.canvas.grid.enabled = True
+
+
+PICTURES = (lecture_deblurring_1d, lecture_grain_boundaries)
+
+
+def wait(until) -> None:
+    """Keep the window alive until something is so."""
+    while not until():
+        QApplication.processEvents()
+
+
+def main(names: list[str]) -> None:
+    """Make the pictures of these names, or all."""
+    for draw in PICTURES:
+        if names and draw.__name__ not in names:
+            continue
+        viewer = napari.Viewer(show_welcome_screen=False)
+        viewer.window.resize(*WINDOW_SIZE)
+        draw(viewer)
+        viewer.reset_view()
+        for _ in range(50):
+            QApplication.processEvents()
+        viewer.screenshot(str(FOLDER / f"{draw.__name__}.png"), canvas_only=False, flash=False)
+        viewer.close()
+        print(f"docs/{draw.__name__}.png")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
