@@ -211,18 +211,21 @@ def parallel_beam(
     n = fft_workers() if threads is None else threads
 
     def project(x: Array) -> Array:
-        return np.ascontiguousarray(forward(geometry, slices_innermost(x), threads=n).swapaxes(1, 2))
+        return slices_innermost(forward(geometry, slices_innermost(x, n), threads=n), n)
 
     def back_project(y: Array) -> Array:
-        return np.ascontiguousarray(adjoint(geometry, slices_innermost(y), threads=n).swapaxes(1, 2))
+        return slices_innermost(adjoint(geometry, slices_innermost(y, n), threads=n), n)
 
     range_shape = (len(geometry.angles_deg), ny, geometry.detector)
     return LinearOperator((nz, ny, nx), range_shape, project, back_project)
 
 
-def slices_innermost(x: Array) -> Array:
+def slices_innermost(x: NDArray[Any], threads: int = 1) -> Array:
     """(z, y, x) → (z, x, y), or (tilt, y, u) → (tilt, u, y), or back: a contiguous float32 copy."""
-    return np.ascontiguousarray(np.swapaxes(x, 1, 2), np.float32)
+    whole = np.ascontiguousarray(x, np.float32)
+    out = np.empty((whole.shape[0], whole.shape[2], whole.shape[1]), np.float32)
+    _share(lambda start, stop: _swap_axes(whole, out, start, stop), len(whole), threads)
+    return out
 
 
 def _checked(x: Array, shape: tuple[int, ...], name: str) -> Array:
@@ -288,6 +291,17 @@ _TILE = 128
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _jit = numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 _inlined = numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy", forceinline=True)
+
+
+@_jit
+def _swap_axes(x: Any, out: Any, start: int, stop: int) -> None:
+    """out[k, j, i] = x[k, i, j], in squares that the first cache holds: row by row, each write would miss it."""
+    for k in range(start, stop):
+        for i0 in range(0, x.shape[1], 16):
+            for j0 in range(0, x.shape[2], 16):
+                for j in range(j0, min(j0 + 16, x.shape[2])):
+                    for i in range(i0, min(i0 + 16, x.shape[1])):
+                        out[k, j, i] = x[k, i, j]
 
 
 @_jit
