@@ -64,8 +64,8 @@ def measure(algorithm: str, size: int, slices: int, tilts: int) -> None:
     near = next(t for k, t in enumerate(times) if max(errors[k:]) <= 1.02 * errors[-1])
     bytes_a_voxel = (peak_bytes() - before) / (size * size * slices)
     print(
-        f"| {algorithm} | {len(times)} | {spent:.1f} | {used:.1f} | {spent / len(times):.2f} | {near:.1f} | {errors[-1]:.4f} |"
-        f" {peak_bytes() / 1e9:.2f} | {bytes_a_voxel:.0f} |",
+        f"| {algorithm} | {len(times)} | {spent:.1f} | {used:.1f} | {spent / len(times):.2f} | {near:.1f} |"
+        f" {errors[-1]:.4f} | {peak_bytes() / 1e9:.2f} | {bytes_a_voxel:.0f} |",
         flush=True,
     )
 
@@ -87,9 +87,7 @@ def astra_sirt(size: int, slices: int, tilts: int) -> None:
     started = time.perf_counter()
     astra.algorithm.run(number, 4)
     each = (time.perf_counter() - started) / 4 * slices / fft_workers()
-    print(
-        f"| ASTRA CPU SIRT (ETSpy, tomviz use it), scaled from one slice | 100 | {100 * each:.0f} | {each:.2f} | | | | |"
-    )
+    print(f"| ASTRA CPU SIRT, from one slice | 100 | {100 * each:.0f} | | {each:.2f} | | | | |")
 
 
 if __name__ == "__main__":
@@ -106,7 +104,7 @@ if __name__ == "__main__":
     else:
         print(f"\n{options.size}² × {options.slices} voxels, {options.tilts} tilts, {os.cpu_count()} cores\n")
         print(
-            "| method | iterations | s | core-seconds | s/iteration | s to 1.02 × last RMSE | RMSE | peak GB | solver's B/voxel |"
+            "| method | iterations | s | core-s | s/iteration | s to 1.02 × RMSE | RMSE | peak GB | solver's B/voxel |"
         )
         print("|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
         for name in options.algorithms:
