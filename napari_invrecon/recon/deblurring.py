@@ -180,8 +180,9 @@ def _smooth_start(blur: Blur, y: Array, lam: float, frame: Frame) -> Array:
 def predict(blur: Blur, x: Array, shape: tuple[int, ...], missing: tuple[tuple[int, int], ...] | None = None) -> Array:
     """h ⋆ x of a field, where the data of this shape are, without the background."""
     frame = blur.frame(shape, missing)
-    blurred = inverse_fft(forward_fft(x, x.ndim) * transfer_function(blur.kernel, frame.shape), frame.shape)
-    return frame.crop(blurred)
+    transform = forward_fft(x, x.ndim)
+    transform *= transfer_function(blur.kernel, frame.shape)
+    return frame.crop(inverse_fft(transform, frame.shape, overwrite=True))
 
 
 def fit(blur: Blur, prior: Regulariser | None, y: Array, weights: Array, lam: float, state: Array | None) -> Steps[Fit]:

@@ -95,9 +95,12 @@ def forward_fft(x: NDArray[Any], ndim: int) -> NDArray[Any]:
     return transformed
 
 
-def inverse_fft(spectrum: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The inverse of `forward_fft` for an array whose last axes have ``shape``."""
-    x: NDArray[Any] = fft.irfftn(spectrum, s=shape, axes=range(-len(shape), 0), workers=_workers_for(2 * spectrum.size))
+def inverse_fft(spectrum: NDArray[Any], shape: tuple[int, ...], *, overwrite: bool = False) -> NDArray[Any]:
+    """The inverse of `forward_fft` for an array whose last axes have ``shape``; faster where it may be overwritten."""
+    ndim, workers = len(shape), _workers_for(2 * spectrum.size)
+    if ndim > 1:
+        spectrum = fft.ifftn(spectrum, axes=range(-ndim, -1), overwrite_x=overwrite, workers=workers)
+    x: NDArray[Any] = fft.irfft(spectrum, n=shape[-1], workers=workers)
     return x
 
 
@@ -156,8 +159,8 @@ def convolution(psf: Array, shape: tuple[int, ...]) -> LinearOperator:
     return LinearOperator(
         shape,
         shape,
-        forward=lambda x: inverse_fft(forward_fft(x, ndim) * otf, shape),
-        adjoint=lambda y: inverse_fft(forward_fft(y, ndim) * otf.conj(), shape),
+        forward=lambda x: inverse_fft(forward_fft(x, ndim) * otf, shape, overwrite=True),
+        adjoint=lambda y: inverse_fft(forward_fft(y, ndim) * otf.conj(), shape, overwrite=True),
     )
 
 

@@ -77,7 +77,7 @@ def spectral(y: NDArray[Any], otf: NDArray[Any], penalty: Array, lam: float) -> 
     gain[weight == 0] = 0
     transform = forward_fft(y, ndim)
     transform *= gain
-    return inverse_fft(transform, y.shape[-ndim:])
+    return inverse_fft(transform, y.shape[-ndim:], overwrite=True)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def admm(
     np.divide(1, inverse, out=inverse, where=inverse > 0)
     transform = forward_fft(x, ndim)
     if isinstance(data, Window):
-        blurred = inverse_fft(transform * otf, shape)
+        blurred = inverse_fft(transform * otf, shape, overwrite=True)
         pull_data = _data_copy(data, blurred, threads)
     else:
         measured = forward_fft(data, ndim)
@@ -172,16 +172,19 @@ def admm(
             misfit = pull_data(blurred)
             measured = forward_fft(blurred, ndim)
         _update(transform, measured, otf, inverse, rho, stiffness, threads)
-        before, x = x, inverse_fft(transform, shape)
+        following = misfit
+        if window:
+            np.multiply(transform, otf, out=measured)
+        else:
+            following = _spectral_misfit(transform, otf, measured, shape)
+        before, x = x, inverse_fft(transform, shape, overwrite=True)
         change = _change(x, before, view, threads)
         asked = yield Iterate(step, n_steps, x, misfit + lam * value, misfit)
         if asked or change < tolerance:
             break
+        misfit = following
         if window:
-            transform *= otf
-            blurred = inverse_fft(transform, shape)
-        else:
-            misfit = _spectral_misfit(transform, otf, measured, shape)
+            blurred = inverse_fft(measured, shape, overwrite=True)
     return np.maximum(x, 0) if nonnegative else x
 
 
