@@ -1,6 +1,7 @@
 """TV-SART and TV: ‖Ax − y‖² + λ TV(x) by accelerated sweeps over the tilts, and by a convergent primal–dual tail.
 
-Memory, in bytes a voxel: x, the extrapolated x and the dual (three components) of 4 each make 20; "tv" adds 4 for Aᵀp.
+Memory in bytes a voxel: x, the extrapolated x and the dual's three components make 20, and "tv" adds 4 for Aᵀp; in
+bytes a datum beside the data: 4, and with "tv" 16.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def tv_sart(
 
     A sweep goes down Σ w (Ax − y)², tilt by tilt, with steps τ/2 times its slope; the proximal map takes the same step
     for λTV. So the fixed point is the minimiser of Σ w (Ax − y)² + λTV(x), x ≥ 0, up to the order of τ, and τ falls as
-    β/(1 + k/10) with iteration k: λ means what it means everywhere, and no TV step has to be set by hand. TV and
-    relaxation are balanced as in ASD-POCS, whose ratio of data steps to TV steps is found by trial; here it is λ.
+    β/(1 + k/10) with iteration k: λ means what it means everywhere, and no TV step has to be set by hand. The
+    relaxation falls as in ASD-POCS, whose TV steps are in a ratio to the data's that is found by trial; here it is λ.
 
     τ = β/max_t ‖A_t‖² is some n_tilt times the step of a gradient method, which is what makes it fast.
 
