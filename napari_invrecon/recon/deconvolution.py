@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _CLOSED_FORM_BYTES = 40  # per pixel: measured peak, input and result included
 _ITERATIVE_BYTES = 90
 _SOLVED_GRID = {"roughness": np.logspace(-3, 4, 15)}  # where it is not that of lambda_choice
-_HEURISTIC_ITERATIONS = 20  # plug and play with a denoiser that is no prox gets worse when it goes on
+_HEURISTIC_ITERATIONS = 5  # plug and play with a denoiser that is no prox gets worse as it goes on: measured
 _LEAST_REGION = 25  # pixels
 _FLAT = {"l2": 0.015, "tikhonov": 0.015}  # of the scale: what remains of noise in a flat region at the best λ, and
 _FLAT_ELSE = 0.002  # of regularisers that make it really flat; measured, docs/choose-lambda.md
@@ -63,8 +63,8 @@ class DeconvolutionSettings:
         {
             "label": "Regulariser",
             "help": "What is believed of the object. tv: Σ|∇x|, flat regions with sharp edges. tikhonov: ‖∇x‖², it "
-            "varies slowly; fastest. roughness: ‖Δ√x‖², slowly where dark, faster where bright: columns on a dark ground, "
-            "and shades. l2: ‖x‖², its values are small. l1: Σ|x|, points on nothing. wavelet: Σ|Wx|, "
+            "varies slowly; fastest. roughness: ‖Δ√x‖², slowly where dark, faster where bright: columns on a dark "
+            "ground, and shades. l2: ‖x‖², its values are small. l1: Σ|x|, points on nothing. wavelet: Σ|Wx|, "
             "smooth but for few edges, lines and points. denoiser: what looks alike is alike (non-local means), for "
             "lattices and repeated features.",
         },
@@ -75,7 +75,7 @@ class DeconvolutionSettings:
             "label": "Denoiser",
             "advanced": True,
             "help": "Of the regulariser denoiser. frozen: non-local means with fixed weights, converges. heuristic: "
-            "scikit-image's non-local means or wavelet shrinkage, made anew at each of 20 iterations at most; no "
+            "scikit-image's non-local means or wavelet shrinkage, made anew at each of 5 iterations at most; no "
             "objective is known, look at the residual.",
         },
     ] = "frozen"

@@ -14,7 +14,7 @@ from napari_invrecon.recon import deconvolution as module
 from napari_invrecon.recon.solvers import finish
 
 PSF = ir.gaussian_psf(1.5)
-ALL = ("l2", "tikhonov", "tv", "l1", "denoiser")
+ALL = ("l2", "tikhonov", "tv", "roughness", "l1", "denoiser")
 
 
 # The lecture's two experiments.
@@ -254,7 +254,7 @@ def test_same_record_for_numpy_and_dask():
     assert one == two
 
 
-@pytest.mark.parametrize("regulariser", ["tikhonov", "tv"])
+@pytest.mark.parametrize("regulariser", ["tikhonov", "tv", "roughness"])
 def test_it_can_be_closed_at_every_step(regulariser):
     _, y = image("slabs", 1.5, 100, size=64)
     settings = ir.DeconvolutionSettings(regulariser=regulariser, n_iter=5, tolerance=0.0)
@@ -291,6 +291,21 @@ def test_constant_images_come_back(value, regulariser):
     if regulariser in ("tikhonov", "tv"):
         np.testing.assert_allclose(result.data, value, atol=1e-3 * max(1, abs(value)))
     assert np.isfinite(result.data).all()
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_values_that_are_not_finite_are_masked_or_refused(value):
+    x, y = image("slabs", 1.5, 200, size=64)
+    y[20:22, 30] = value
+    found = ir.deconvolve(y, PSF, lam=0.05)
+    assert np.isfinite(found.data).all()
+    assert rmse(found.data, x) < 1.1 * rmse(ir.deconvolve(image("slabs", 1.5, 200, size=64)[1], PSF, lam=0.05).data, x)
+    with pytest.raises(ValueError, match="2 NaN or infinite"):
+        ir.deconvolve(y, PSF, regulariser="tikhonov", lam=0.05)
+
+
+def test_a_width_from_nm_that_is_whole_but_for_rounding_gives_the_same_array():
+    assert ir.gaussian_psf(3.0000000001).shape == ir.gaussian_psf(3.0).shape == (31, 31)
 
 
 def test_one_pixel_wide():

@@ -9,7 +9,9 @@ import importlib.util
 
 import numpy as np
 import pytest
+from phantoms import image, rmse
 
+import napari_invrecon as ir
 from napari_invrecon.recon import denoisers, regularisers
 from napari_invrecon.recon.denoisers import adaptive_nlm, bayes_shrink, frozen_nlm, noise_left
 from napari_invrecon.recon.fidelities import least_squares
@@ -42,10 +44,6 @@ def discs():
 
 def measure(x):
     return convolution(PSF, x.shape)(x) + np.random.default_rng(0).normal(0, NOISE, x.shape).astype(np.float32)
-
-
-def rmse(a, b):
-    return float(np.sqrt(np.mean((a - b) ** 2)))
 
 
 def tikhonov_oracle(x, y):
@@ -229,3 +227,26 @@ def test_heuristics_refuse_what_they_cannot_do(monkeypatch):
     monkeypatch.setattr(denoisers, "find_spec", lambda name: None if name == "pywt" else real(name))
     with pytest.raises(ModuleNotFoundError, match="pip install PyWavelets"):
         bayes_shrink(0.1)
+
+
+@pytest.mark.parametrize("denoiser", ["nlm (heuristic)", "wavelet (heuristic)"])
+def test_heuristics_are_capped_and_say_what_they_are(denoiser):
+    if denoiser.startswith("wavelet"):
+        pytest.importorskip("pywt")
+    x, y = image("lattice", 1.5, 100, size=64)
+    options = {"regulariser": "denoiser", "denoiser": denoiser, "lam": 0.2}
+    result = ir.deconvolve(y, ir.gaussian_psf(1.5), tolerance=0.0, **options)
+    assert result.record["heuristic"]
+    assert result.record["n_iter"] == 5
+    assert result.record["residual_over_noise"] > 0.5
+    assert rmse(result.data, x) < 0.8 * rmse(y, x)
+    frozen = ir.deconvolve(y, ir.gaussian_psf(1.5), regulariser="denoiser", lam=0.2)
+    assert not frozen.record["heuristic"]
+    assert np.abs(frozen.data - result.data).max() > 0
+
+
+def test_without_pywavelets_the_wavelet_heuristic_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(denoisers, "find_spec", lambda name: None)
+    options = {"regulariser": "denoiser", "denoiser": "wavelet (heuristic)", "lam": 0.05}
+    with pytest.raises(ModuleNotFoundError, match="pip install PyWavelets"):
+        ir.deconvolve(image("lattice", 1.5, 100, size=64)[1], ir.gaussian_psf(1.5), **options)
