@@ -26,19 +26,20 @@ if TYPE_CHECKING:
 
 # Copies of a slab's volume and of its sinogram that a solver holds at its peak, input and result included: measured.
 _COPIES = {
-    "fbp": (3, 5),
-    "sirt": (5, 5),
-    "sart": (5, 5),
-    "tv-sart": (8, 5),
-    "tv": (10, 6),
-    "l1": (6, 6),
-    "tikhonov": (8, 6),
+    "fbp": (6, 5),
+    "sirt": (6, 7),
+    "sart": (5, 7),
+    "tv-sart": (8, 6),
+    "tv": (9, 10),
+    "l1": (7, 8),
+    "tikhonov": (7, 8),
 }
 _COUPLED = ("tv-sart", "tv", "tikhonov")  # along the tilt axis
 _HALO = 8
-_SHARE = 0.6  # of the memory for the slabs at work; the rest is for the stack's pages, the result's and the program's
+_SHARE = 0.75  # of the memory for the slabs at work; the rest is for the stack's pages and the result's
 _ON_DISK_FROM = 0.25  # of the memory
 _LEAST_SLICES = 4
+_HALOS = 10  # in a slab at least, for as many slabs at a time as there are cores
 _FIXED_GB = 0.4  # the interpreter, its libraries and the compiled kernels
 _WAKE_SECONDS = 0.2
 _CONNECT_SECONDS = 10
@@ -108,7 +109,8 @@ def estimate(
             f"the thinnest slab, {least} slices with their halo, needs {(per_slice * least + kept) / _SHARE:.2g} GB, "
             f"more than memory_gb={memory_gb:g}: allow more, bin the stack, or give a smaller thickness_px"
         )
-    workers = n_workers or (fft_workers() if room >= fft_workers() * least else 1)
+    # One slab that all cores share has less halo than one for each.
+    workers = n_workers or (fft_workers() if room >= fft_workers() * max(least, _HALOS * reach) else 1)
     at_work = int(room / workers) if here else int(room)
     whole = at_work >= n_slices and n_channels > 1
     core = n_slices if whole else at_work - 2 * reach

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_invrecon.recon.operators import Array
 
-LARGEST = {"tv": 0.1, "tv-sart": 0.1, "l1": 0.3, "tikhonov": 100.0}  # far above any good λ of scaled data
+LARGEST = {"tv": 0.1, "tv-sart": 0.1, "l1": 0.3, "tikhonov": 1.0}  # far above any good λ of scaled data
 _MOST = 16  # halvings
 _PAST = 2  # solutions after the best score
 _HELD_OUT = 0.1
