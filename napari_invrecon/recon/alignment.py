@@ -111,7 +111,7 @@ class AlignmentSettings:
             "min": 1e-4,
             "max": 10.0,
             "advanced": True,
-            "help": "Projection matching stops when no tilt moves by more than this.",
+            "help": "Projection matching stops when no tilt moves by more than this, or when the noise hides that.",
         },
     ] = 0.05
 

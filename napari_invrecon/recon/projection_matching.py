@@ -71,6 +71,7 @@ def match_projections(
     geometry = Geometry(angles_deg, (n_u, n_u), n_u, np.zeros(len(angles_deg)))
     volume: Array = np.zeros((n_u, n_u, n_v), np.float32) if start.volume is None else start.volume
     found, seen = start, None
+    steps: list[float] = []
     for count in range(1, n_rounds + 1):
         used = fitting(found.residual, usable) if exclude_bad else usable
         turn = turned(found.rotation_deg)
@@ -92,7 +93,9 @@ def match_projections(
         found = Match(shifts, rotation, fit.residual, step, count, volume)
         asked = yield Iterate(count, n_rounds, found, stage=stage)
         turned_out = fixed_rotation or (count % _SETTLING == 0 and turning < _TURN_TOLERANCE_DEG)
-        if asked or (step < tolerance_px and turned_out):
+        stalled = count > _SETTLING and step > _STALLED * steps[-2]
+        steps.append(step)
+        if asked or (turned_out and (step < tolerance_px or stalled)):
             break
     return found
 
@@ -100,6 +103,7 @@ def match_projections(
 _SETTLING = 3  # rounds until shifts and volume have followed a change of ψ
 _RESPONSE = 0.05  # turn seen for a turn made, until two values of ψ have told it; on phantoms at ±70° 0.045
 _TURN_TOLERANCE_DEG = 0.05
+_STALLED = 0.9  # of the step two rounds before: only the noise still moves the tilts, and more rounds would feed on it
 
 
 def fitting(residual: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:

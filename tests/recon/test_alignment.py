@@ -5,6 +5,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from drifting_series import drift, drifting_series, needle, rms, shift_errors
+from scipy import ndimage
 from tilt_phantoms import Ellipsoid
 
 from napari_invrecon.recon.alignment import Alignment, AlignmentSettings, align, alignment, apply_alignment
@@ -144,6 +145,18 @@ def test_an_object_that_fills_the_field_has_no_centre_of_mass():
     found = align(drifting_series(slab, angles, SIZE, true), angles, axis_rotation_deg=0.0)
     assert not found.stages[1]["centre_of_mass"]
     assert max(along_across(found, true, angles)) < 1.0
+
+
+def test_large_images_are_binned_about_their_middle():
+    angles = ANGLES[::3]
+    small = drifting_series(needle(1), angles, SIZE, DRIFT[::3])
+    large = ndimage.zoom(small, (1, 11, 11), order=1)[:, :, :512]
+    settings = {"method": "centre-of-mass", "centre_axis": False, "axis_rotation_deg": 0.0}
+    whole = align(da.from_array(large, chunks=(1, -1, -1)), angles, **settings)
+    cropped = align(large[:, :, :511], angles, **settings)
+    assert cropped.axis_shift_px == pytest.approx(whole.axis_shift_px + 0.5, abs=0.2)
+    along, _ = along_across(whole, 527 / 47 * DRIFT[::3], angles)
+    assert along < 0.5
 
 
 def test_a_rotation_that_is_given_is_kept(series):
