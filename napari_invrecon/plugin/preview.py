@@ -226,13 +226,18 @@ def _closed_form(blur: Blur, piece: _Piece) -> Callable[[float], Array]:
     power = np.square(otf.real) + np.square(otf.imag)
     assert blur.power is not None
     penalty = blur.power(frame.shape)
+    weight, weighted = (
+        np.empty_like(power),
+        np.empty_like(data),
+    )  # kept: new memory costs more than the sums
 
     def solve(lam: float) -> Array:
-        weight = np.float32(lam) * penalty
-        weight += power
+        np.multiply(penalty, np.float32(lam), out=weight)
+        np.add(weight, power, out=weight)
         np.reciprocal(weight, out=weight, where=weight > 0)
-        weighted = data.view(np.float32).reshape(*data.shape, 2) * weight[..., None]
-        return inverse_fft(weighted.view(np.complex64)[..., 0], frame.shape)
+        parts = weighted.view(np.float32).reshape(*weighted.shape, 2)
+        np.multiply(data.view(np.float32).reshape(parts.shape), weight[..., None], out=parts)
+        return inverse_fft(weighted, frame.shape, overwrite=True)
 
     return solve
 

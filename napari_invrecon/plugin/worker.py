@@ -25,7 +25,7 @@ from napari_invrecon.recon.solvers import Iterate, Steps
 MakeSteps = Callable[[], Steps[Any]]
 
 _PROGRESS_MS = 50
-_DEBOUNCE_MS = 150
+_DEBOUNCE_MS = 40
 
 
 class _Signals(WorkerBaseSignals):
@@ -205,18 +205,21 @@ class Run(QObject):
 class LatestOnly(QObject):
     """Previews: the newest request wins. It cancels the one that runs, and starts when that one has stopped.
 
-    Requests within 150 ms of each other count as one. Never more than one generator runs, never more than one waits,
+    Requests within 40 ms of each other count as one. Never more than one generator runs, never more than one waits,
     and nothing comes of a request that has been replaced, not even its error.
     """
 
     ready = Signal(object)
     failed = Signal(object)
+    progressed = Signal(object)
+    """As of `Run`."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._waiting: MakeSteps | None = None
         self._replaced = False
         self._run = Run(self)
+        self._run.progressed.connect(self.progressed)
         self._run.succeeded.connect(self.ready)
         self._run.failed.connect(self._fail)
         self._run.finished.connect(self._start)

@@ -171,7 +171,7 @@ class DeconvolutionDock(Dock):
         if layer is None:
             return "Open an image first: drop a file on the viewer, or File → Open Sample"
         if self.psf.needs_nm and pixel_size_nm(layer) is None:
-            return f"'{layer.name}' has no pixel size in nm: give the width in pixels"
+            return f"'{layer.name}' has no pixel size in nm: give it a scale in nm, or the width in pixels"
         try:
             inputs = self._inputs(layer, None)
         except ValueError as error:

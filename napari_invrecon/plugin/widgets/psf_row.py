@@ -56,11 +56,11 @@ class PsfRow(QWidget):
         self.layer.setToolTip(
             "The layer that shows a point. Measured: its spot is centred, its background taken off. Exact: as it is."
         )
-        self.layer.setMinimumContentsLength(6)
+        self.layer.setMinimumContentsLength(4)
         self.layer.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.unit = QComboBox(self)
         self.unit.addItems([*_GAUSSIANS, _LORENTZIAN, _AIRY, _STEM, _MEASURED, _EXACT])
-        self.unit.setMinimumContentsLength(7)
+        self.unit.setMinimumContentsLength(5)
         self.unit.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.optics = {name: NumberField(self, minimum=row[2], maximum=row[3]) for name, row in _OPTICS.items()}
         first = QHBoxLayout()

@@ -27,7 +27,7 @@ class RegionRow(QComboBox):
         self._viewer = viewer
         self._layers: list[Shapes | Labels] = []
         self._watched: Shapes | Labels | None = None
-        self.setMinimumContentsLength(7)
+        self.setMinimumContentsLength(4)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.offer()
         self.currentIndexChanged.connect(self._watch)
