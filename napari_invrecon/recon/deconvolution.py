@@ -757,7 +757,8 @@ def default_rule(scene: Scene, curve: LambdaCurve) -> Rule:
     """
     if scene.reference is not None:
         return "reference"
-    return "balanced" if scene.noise.white or curve.corner is None else "l-curve"
+    unknown = not np.isfinite(curve.residual_norm).any()
+    return "balanced" if scene.noise.white or unknown else "l-curve"
 
 
 def _choose(curve: LambdaCurve, scene: Scene, settings: DeconvolutionSettings) -> tuple[float, str]:
@@ -768,7 +769,7 @@ def _choose(curve: LambdaCurve, scene: Scene, settings: DeconvolutionSettings) -
     chosen = curve.choices[rule]
     if chosen is not None:
         return chosen, f"{rule}, of the frozen denoiser" if _is_heuristic(settings) else rule
-    if settings.lam_rule is None:
+    if settings.lam_rule is None and rule != "l-curve":
         return float(curve.lam[-1]), "the image is constant: any λ gives it back"
     raise ValueError(
         f"the rule {rule!r} finds no λ on this image ({_why_none(curve, rule)}): use another lam_rule, or give lam"

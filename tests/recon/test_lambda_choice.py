@@ -211,7 +211,7 @@ def test_a_reference_that_does_not_fit_is_refused():
 
 
 def test_where_scan_lines_jump_the_corner_is_the_default():
-    x, y = image("lattice", 2, 200, size=192)
+    x, y = image("particles", 2, 200, size=192)
     y = y + np.random.default_rng(1).normal(0, 15, (192, 1)).astype(np.float32)
     psf = ir.gaussian_psf(2.0)
     result = ir.deconvolve(y, psf, regulariser="tikhonov")
@@ -220,5 +220,9 @@ def test_where_scan_lines_jump_the_corner_is_the_default():
     balanced = ir.deconvolve(y, psf, regulariser="tikhonov", lam_rule="balanced")
     assert rmse(result.data, x) < 0.8 * rmse(balanced.data, x)
     assert (
-        ir.deconvolve(image("lattice", 2, 200, size=192)[1], psf, regulariser="tikhonov").record["noise_is"] == "white"
+        ir.deconvolve(image("particles", 2, 200, size=192)[1], psf, regulariser="tikhonov").record["noise_is"]
+        == "white"
     )
+    y = image("lattice", 2, 200, size=192)[1] + np.random.default_rng(1).normal(0, 15, (192, 1)).astype(np.float32)
+    with pytest.raises(ValueError, match="no corner"):  # rather than a λ that fits the lines
+        ir.deconvolve(y, psf, regulariser="tikhonov")
