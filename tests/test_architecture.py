@@ -25,7 +25,17 @@ PARTS = {
 # of these, and never importing another modality.
 RECON_LAYERS = (
     {"settings", "record"},
-    {"operators", "lanes", "projector", "boundary", "gradients", "volume_tv", "tilt_images", "tilt_axis"},
+    {
+        "operators",
+        "lanes",
+        "projector",
+        "boundary",
+        "gradients",
+        "volume_tv",
+        "tilt_images",
+        "tilt_axis",
+        "alignment_scene",
+    },
     {
         "fidelities",
         "regularisers",

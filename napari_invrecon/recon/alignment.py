@@ -6,15 +6,14 @@ took it from, with the tilt axis along an array axis and through the centre.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_invrecon.recon.operators import Array
+from napari_invrecon.recon.alignment_scene import AlignmentScene, levels, read_scene
 from napari_invrecon.recon.projection_matching import Match, fitting, match_projections
 from napari_invrecon.recon.registration import chained_shifts, common_line_shifts, filled
 from napari_invrecon.recon.settings import check, takes_settings
@@ -27,11 +26,8 @@ from napari_invrecon.recon.tilt_axis import (
     put_along,
     rotation_from_slices,
 )
-from napari_invrecon.recon.tilt_images import binned, moved, turned, vacuum_level
+from napari_invrecon.recon.tilt_images import binned, moved, turned
 from napari_invrecon.recon.tilt_transforms import Alignment, apply_alignment
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["Alignment", "AlignmentSettings", "align", "alignment", "apply_alignment"]
 
@@ -101,7 +97,13 @@ class AlignmentSettings:
     ] = None
     n_iter: Annotated[
         int,
-        {"label": "Rounds at most", "min": 1, "max": 1000, "advanced": True, "help": "Of projection matching."},
+        {
+            "label": "Rounds at most",
+            "min": 1,
+            "max": 1000,
+            "advanced": True,
+            "help": "Of projection matching, at each of its resolutions.",
+        },
     ] = 20
     tolerance_px: Annotated[
         float,
@@ -166,11 +168,11 @@ def alignment(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> Steps
     The iterates' ``x`` is the `Alignment` so far, or None while nothing is known.
     """
     yield Iterate(0, 1, stage="reading")
-    scene = _read(stack, angles_deg, settings)
+    scene = read_scene(stack, angles_deg, settings.tilt_axis, settings.background)
     last = ("cross-correlation", "centre-of-mass", "projection-matching").index(settings.method)
     rotation = 0.0 if settings.axis_rotation_deg is None else scene.sign * settings.axis_rotation_deg
     state = _State(np.zeros((len(scene.images), 2)), rotation, np.full(len(scene.images), np.nan))
-    ratio = max(1, _levels(scene)[0] // 2)
+    ratio = max(1, levels(scene)[0] // 2)
     rough = replace(scene, images=binned(scene.images, ratio), size=ratio * scene.size)
     for step in (_correlate, _centre)[: last + 1]:
         state, stopped = yield from step(rough, state, settings)
@@ -180,24 +182,6 @@ def alignment(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> Steps
     if settings.method == "projection-matching":
         state = yield from _match(scene, state, settings)
     return _result(scene, state, settings)
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """The images as they are aligned: (tilt, u, v), binned, above vacuum, blank ones zero.
-
-    ``size`` and ``offset_px`` are how many pixels were made one, and where the middle of the binned images lies from
-    that of the given ones; ``sign`` turns the sense of a rotation in (u, v) into that in (y, x).
-    """
-
-    images: Array
-    angles_deg: NDArray[np.float64]
-    usable: NDArray[np.bool_]
-    size: int
-    offset_px: NDArray[np.float64]
-    sign: int
-    background: float
-    shape: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -214,59 +198,7 @@ class _State:
 _Step = Generator[Iterate, bool | None, tuple[_State, bool]]
 
 
-def _read(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> _Scene:
-    angles = np.array(angles_deg, np.float64)
-    if stack.ndim != 3 or np.dtype(stack.dtype).kind not in "uif":
-        raise ValueError(f"expected a real stack (tilt, y, x), got {stack.dtype} of shape {tuple(stack.shape)}")
-    if angles.shape != (stack.shape[0],):
-        raise ValueError(f"{angles.size} tilt angles, but {stack.shape[0]} images: give one angle for each image")
-    if not np.isfinite(angles).all():
-        raise ValueError("a tilt angle is not a finite number: correct it, or leave that image out")
-    if min(stack.shape[1:]) < _SMALLEST:
-        raise ValueError(f"images of {stack.shape[1:]} pixels: expected at least {_SMALLEST} along each side")
-    shape = (int(stack.shape[1]), int(stack.shape[2]))
-    size = max(1, max(shape) // _WORKING_SIZE)
-    multiple = size * _binnings(max(shape) // size, size)[0]
-    kept = [n // multiple * multiple for n in shape]
-    starts = [(n - k) // 2 for n, k in zip(shape, kept, strict=True)]
-    window = tuple(slice(start, start + k) for start, k in zip(starts, kept, strict=True))
-    offset = np.array([start + (k - 1) / 2 - (n - 1) / 2 for start, k, n in zip(starts, kept, shape, strict=True)])
-
-    def images() -> Iterator[NDArray[Any]]:
-        for i in range(len(angles)):
-            image = np.asarray(stack[i][window], np.float32)
-            yield binned(image, size)
-
-    small = np.stack(list(images()))
-    finite = np.isfinite(small)
-    background = vacuum_level(small) if settings.background is None else settings.background
-    contrast = np.array([np.ptp(image[ok]) if ok.any() else 0.0 for image, ok in zip(small, finite, strict=True)])
-    small -= np.float32(background)
-    small[~finite] = 0
-    mass = small.sum(axis=(1, 2), dtype=np.float64)
-    usable = (finite.mean(axis=(1, 2)) > 0.5) & (contrast > 0)
-    if usable.any():
-        usable &= np.abs(mass) > _BLANK * np.median(np.abs(mass[usable]))
-    if usable.sum() < 3 or np.ptp(angles[usable]) < 1:
-        span = np.ptp(angles[usable]) if usable.any() else 0.0
-        raise ValueError(
-            f"{usable.sum()} of {len(angles)} tilts have anything in them, over {span:g}°: expected at least three "
-            "images, over more than 1°, to align with each other"
-        )
-    small[~usable] = 0
-    if settings.tilt_axis == "y":
-        small, offset = small.swapaxes(1, 2), offset[::-1]
-    sign = -1 if settings.tilt_axis == "y" else 1
-    return _Scene(np.ascontiguousarray(small), angles, usable, size, offset, sign, background, shape)
-
-
-_SMALLEST = 16
-_WORKING_SIZE = 256  # larger images are binned to less than twice this
-_MATCHING_SIZE = 128  # projection matching is right to a few hundredths of a pixel of images of about this size
-_BLANK = 0.1  # of the median mass: a tilt with less shows nothing
-
-
-def _correlate(scene: _Scene, state: _State, settings: AlignmentSettings) -> _Step:
+def _correlate(scene: AlignmentScene, state: _State, settings: AlignmentSettings) -> _Step:
     """Neighbouring tilts put onto each other, the one nearest 0° staying; twice, so that no window cuts what moved."""
     order = [int(i) for i in np.argsort(scene.angles_deg, kind="stable") if scene.usable[i]]
     nearest = min(order, key=lambda i: abs(scene.angles_deg[i]))
@@ -283,7 +215,7 @@ def _correlate(scene: _Scene, state: _State, settings: AlignmentSettings) -> _St
     return _noted(scene, state, stage="cross-correlation", order="by angle, outwards from the tilt nearest 0°"), False
 
 
-def _centre(scene: _Scene, state: _State, settings: AlignmentSettings) -> _Step:
+def _centre(scene: AlignmentScene, state: _State, settings: AlignmentSettings) -> _Step:
     """The common line along the axis, the centre of mass across it, and ψ from the slices' centres of mass."""
     angles, used = scene.angles_deg, scene.usable
     nothing = np.zeros_like(state.shifts)
@@ -316,12 +248,14 @@ _CENTRE_ROUNDS = 3
 _INSIDE = 0.25  # edge_share from which the object is taken to be cut off, so that its centre of mass says nothing
 
 
-def _match(scene: _Scene, state: _State, settings: AlignmentSettings) -> Generator[Iterate, bool | None, _State]:
+def _match(
+    scene: AlignmentScene, state: _State, settings: AlignmentSettings
+) -> Generator[Iterate, bool | None, _State]:
     """Projection matching, ψ and shifts on images of about 64 pixels, then shifts on finer ones."""
     images = scene.images
     if settings.normalise and state.intensity is not None:
         images = (images / state.intensity[:, None, None]).astype(np.float32)
-    sizes = _levels(scene)
+    sizes = levels(scene)
     match, stopped = Match(state.shifts / sizes[0], state.rotation_deg, state.residual), False
     for level, size in enumerate(sizes):
         if level:
@@ -358,28 +292,17 @@ _VOLUME_STEPS = 30  # of a round: with fewer, what the volume has not yet fitted
 _FINER_VOLUME_STEPS = 10  # where the volume starts from the coarser one
 
 
-def _levels(scene: _Scene) -> list[int]:
-    """Binnings of projection matching, coarsest first."""
-    return _binnings(max(scene.images.shape[1:]), scene.size)
-
-
-def _binnings(length: int, size: int) -> list[int]:
-    """To about 64 and 128 pixels; and none, where ``size`` pixels have been made one already."""
-    wanted = [_MATCHING_SIZE / 2, _MATCHING_SIZE] if size == 1 else [_MATCHING_SIZE / 2, _MATCHING_SIZE, length]
-    return sorted({2 ** max(0, round(math.log2(length / pixels))) for pixels in wanted}, reverse=True)
-
-
 def _matched(state: _State, match: Match, size: int) -> _State:
     return replace(state, shifts=match.shifts * size, rotation_deg=match.rotation_deg, residual=match.residual)
 
 
-def _noted(scene: _Scene, state: _State, **facts: Any) -> _State:
+def _noted(scene: AlignmentScene, state: _State, **facts: Any) -> _State:
     """The state with what a stage found in its record."""
     rotation = round(scene.sign * state.rotation_deg, 4)
     return replace(state, stages=(*state.stages, facts | {"axis_rotation_deg": rotation}))
 
 
-def _result(scene: _Scene, state: _State, settings: AlignmentSettings) -> Alignment:
+def _result(scene: AlignmentScene, state: _State, settings: AlignmentSettings) -> Alignment:
     """The state in the pixels and axes of the given stack, moved least."""
     used = fitting(state.residual, scene.usable) if settings.exclude_bad else scene.usable.copy()
     turn = turned(state.rotation_deg)

@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from napari_invrecon.recon.operators import Array
 
 
-def unobservable(angles_deg: NDArray[np.float64], constant: bool = False) -> NDArray[np.float64]:
-    """(tilt, k) orthonormal: shifts across the axis that only move the object, a cos θ + b sin θ; with c on request."""
-    theta = np.deg2rad(angles_deg)
-    columns = [np.cos(theta), np.sin(theta)] + [np.ones_like(theta)] * constant
-    left, size, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
-    return left[:, size > 1e-6 * size[0]]
-
-
 def least_motion(
     shifts: NDArray[np.float64], angles_deg: NDArray[np.float64], used: NDArray[np.bool_], constant: bool = False
 ) -> tuple[NDArray[np.float64], float]:
