@@ -76,7 +76,10 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
         return deconvolve_energy(*given, **(record["settings"] | {"lam": lam}))
     if record["method"] == "reconstruct_tilt_series":
         angles = described[1]["angles_deg"] if given[1] is None else given[1]
-        return reconstruct_tilt_series(given[0], angles, **(record["settings"] | {"lam": record["lam"]}))
+        changed = {"lam": record["lam"]}
+        if record["stopped"] == "asked to finish":
+            changed["n_iter"] = record["n_iter"]
+        return reconstruct_tilt_series(given[0], angles, **(record["settings"] | changed))
     psf = psf_from_description(described[1]) if given[1] is None else given[1]
     settings = record["settings"] | {"lam": record["lam"]}
     return deconvolve(given[0], psf, *given[2:], **settings)

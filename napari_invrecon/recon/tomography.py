@@ -219,7 +219,9 @@ _FALLBACKS: tuple[RuleName, ...] = ("holdout", "gcv", "discrepancy")
 _N_ITER = {"fbp": 1, "sirt": 200, "sart": 50, "tv-sart": 50, "tv": 300, "l1": 300, "tikhonov": 200}
 _CENTRAL_VOXELS = 1 << 21
 _CENTRAL_SLICES = (2, 8)
+_RESTARTED = ("l1", "tikhonov")  # when their momentum restarts depends on the slab: they are to converge in each
 _SHOW_SECONDS = 0.5
+_LIKELY_LAMBDA = 5e-3  # of scaled data with a few per cent of noise, for an estimate before λ is chosen
 
 
 @takes_settings(TomographySettings)
@@ -333,7 +335,7 @@ def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Ste
         lam, rule = choose_lambda(curve, settings)
 
     with slabs.workers(settings.cluster) as (pool, n_workers):
-        plan = _plan(scene, settings, n_workers)
+        plan = _plan(scene, settings, lam, n_workers)
         yield Iterate(0, 1, stage=f"up to {plan.peak_gb:.2g} GB of memory, {_slabs_in_words(plan)}")
         out = _allocate(scene, plan)
         history: list[Iterate] = []
@@ -432,6 +434,7 @@ def estimate_memory(shape: Sequence[int], settings: TomographySettings) -> Memor
     width = max(1, across // settings.bin)
     return slabs.estimate(
         settings.algorithm,
+        slabs.halo(settings.algorithm, settings.lam or _LIKELY_LAMBDA),
         (settings.thickness_px or width) * width,
         n_tilts * width,
         max(1, along // settings.bin),
@@ -440,12 +443,19 @@ def estimate_memory(shape: Sequence[int], settings: TomographySettings) -> Memor
     )
 
 
-def _plan(scene: Scene, settings: TomographySettings, n_workers: int | None) -> MemoryEstimate:
+def _plan(scene: Scene, settings: TomographySettings, lam: float, n_workers: int | None) -> MemoryEstimate:
     series = scene.series
     n_data = len(series.angles_deg) * series.width
     voxels = int(np.prod(scene.geometry.volume))
     return slabs.estimate(
-        settings.algorithm, voxels, n_data, series.n_slices, series.n_channels, settings.memory_gb, n_workers
+        settings.algorithm,
+        slabs.halo(settings.algorithm, lam),
+        voxels,
+        n_data,
+        series.n_slices,
+        series.n_channels,
+        settings.memory_gb,
+        n_workers,
     )
 
 
@@ -535,6 +545,8 @@ def _solve_slabs(
     """Slab by slab, each with as many iterations as the central slices need."""
     series = scene.series
     clear = scene.problem(settings, series.clearest)
+    if settings.algorithm in _RESTARTED:
+        clear = dataclasses.replace(clear, tolerance=0.1 * clear.tolerance)
     data, weights = series.read(series.clearest, _central(scene))
     n_iter = 1
     for state in solve(clear, data, lam, weights, threads=fft_workers()):

@@ -44,9 +44,7 @@ def main() -> int:
         middle = np.asarray(result.data[WIDTH // 2, 0])
     peak = peak_bytes() / 1e9
     print(f"{plan.n_slabs} slabs of {plan.slab_slices} + 2 × {plan.halo_slices} slices, {plan.n_workers} at a time")
-    print(
-        f"one sweep, and one to count them on: {seconds:.0f} s; the volume: {result.data.nbytes / 1e9:.2f} GB, {type(result.data).__name__}"
-    )
+    print(f"one sweep: {seconds:.0f} s; the volume: {result.data.nbytes / 1e9:.2f} GB, {type(result.data).__name__}")
     print(f"middle voxel {middle[WIDTH // 2]:.3f} counts a pixel of path")
     print(f"peak memory {peak:.2f} GB, estimated {plan.peak_gb:.2f} GB, goal {GOAL_GB:g} GB")
     return 0 if peak <= GOAL_GB else 1
