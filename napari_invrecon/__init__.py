@@ -16,7 +16,8 @@ from napari_invrecon.recon.naive import NaiveInverse, naive
 from napari_invrecon.recon.probe import psf_from_description
 from napari_invrecon.recon.psf import gaussian_psf
 from napari_invrecon.recon.record import Reconstruction, array_hash
-from napari_invrecon.recon.tomography import TomographySettings, reconstruct_tilt_series
+from napari_invrecon.recon.solvers import Steps, finish
+from napari_invrecon.recon.tomography import TomographySettings, reconstruct_tilt_series, tomography
 
 __all__ = [
     "DeconvolutionSettings",
@@ -76,10 +77,22 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
         return deconvolve_energy(*given, **(record["settings"] | {"lam": lam}))
     if record["method"] == "reconstruct_tilt_series":
         angles = described[1]["angles_deg"] if given[1] is None else given[1]
-        changed = {"lam": record["lam"]}
-        if record["stopped"] == "asked to finish":
-            changed["n_iter"] = record["n_iter"]
-        return reconstruct_tilt_series(given[0], angles, **(record["settings"] | changed))
+        same = TomographySettings(**(record["settings"] | {"lam": record["lam"]}))
+        last = record["n_iter"] if record["stopped"] == "asked to finish" else None
+        return _finish_at(tomography(given[0], angles, same), last)
     psf = psf_from_description(described[1]) if given[1] is None else given[1]
     settings = record["settings"] | {"lam": record["lam"]}
     return deconvolve(given[0], psf, *given[2:], **settings)
+
+
+def _finish_at(steps: Steps[Reconstruction], last: int | None) -> Reconstruction:
+    """Run to the end, or ask for it at the iteration at which the recorded run was asked."""
+    if last is None:
+        return finish(steps)
+    asked = None
+    while True:
+        try:
+            asked = steps.send(asked).step >= last
+        except StopIteration as end:
+            result: Reconstruction = end.value
+            return result
