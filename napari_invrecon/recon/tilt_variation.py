@@ -125,7 +125,7 @@ _SWEEPS = 50  # at most, and at most half of the iterations; the tail has the re
 _SETTLED = 0.1  # of the tolerance: a primal–dual step is that much smaller than a sweep's
 _STEP = 2.5  # τ: x is larger than its duals, λ and 2wσ; measured on phantoms
 _DECAY = 10  # sweeps after which the step has halved
-_DUAL_STEPS = 4  # towards the prox, from where the last sweep left its dual
+_DUAL_STEPS = 8  # towards the prox, from where the last sweep left its dual
 
 
 def _aim(dual: Array, x: Array, lam: float, threads: int) -> None:
