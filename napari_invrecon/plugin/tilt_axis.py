@@ -51,6 +51,9 @@ class TiltAxisLine(QObject):
         else:
             self.layer.data = line
             self.layer.scale, self.layer.translate = place["scale"], place["translate"]
+            at, beneath = self._viewer.layers.index(self.layer), self._viewer.layers.index(stack)
+            if at < beneath:
+                self._viewer.layers.move(at, beneath + 1)
 
     def hide(self) -> None:
         """Remove the layer."""

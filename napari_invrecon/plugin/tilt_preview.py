@@ -90,6 +90,8 @@ class TiltPreview(QObject):
 
     looked = Signal(object)
     """A `LookedSlice` was shown."""
+    progressed = Signal(object)
+    """The newest `Iterate`: choosing λ takes a while."""
     failed = Signal(object)
     """The exception of the newest request."""
     removed = Signal()
@@ -105,6 +107,7 @@ class TiltPreview(QObject):
         self._latest = LatestOnly(self)
         self._latest.ready.connect(self._show)
         self._latest.failed.connect(self._fail)
+        self._latest.progressed.connect(self.progressed)
         viewer.layers.events.removed.connect(self._forget)
 
     @property

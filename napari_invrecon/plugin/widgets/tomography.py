@@ -85,6 +85,8 @@ class TomographyDock(Dock):
         self.lambda_panel = LambdaPanel(napari_viewer, self._curve, self)
         self.preview_box = QCheckBox("Preview of slice", self)
         self.preview_box.setToolTip(_PREVIEW_TIP)
+        self.preview_status = QLabel(self)
+        self.preview_status.setWordWrap(True)
         self.slice = QSpinBox(self)
         self.slice.setToolTip(_SLICE_TIP)
         self.slice.setAccessibleName("Slice of the preview")
@@ -156,6 +158,7 @@ class TomographyDock(Dock):
         for each in (self.settings, self.lam, self.lambda_panel):
             rows.addWidget(each)
         rows.addLayout(look)
+        rows.addWidget(self.preview_status)
         rows.addWidget(self.live_box)
         rows.addWidget(self.memory)
         step = AdvancedSection(self, "2 · Reconstruct", "Step 2: make a volume of the chosen series")
@@ -178,6 +181,7 @@ class TomographyDock(Dock):
         self.preview_box.toggled.connect(self._look)
         self.slice.valueChanged.connect(self._choose_slice)
         self.preview.looked.connect(self._show_looked)
+        self.preview.progressed.connect(self._show_preview_stage)
         self.preview.failed.connect(self._show_why_no_preview)
         self.preview.removed.connect(self._switch_preview_off)
         self.axis_line.removed.connect(self._switch_axis_off)
@@ -273,6 +277,7 @@ class TomographyDock(Dock):
         """Ask for a preview of what the dock shows, or remove it."""
         if not self.preview_box.isChecked():
             self.preview.stop()
+            self.preview_status.setText("")
             return
         given = self._chosen()
         if given is not None and given.stack.ndim == 3:
@@ -283,8 +288,11 @@ class TomographyDock(Dock):
         self._slice = index
         self._look()
 
+    def _show_preview_stage(self, iterate: Iterate) -> None:
+        self.preview_status.setText(iterate.stage)
+
     def _show_looked(self, looked: LookedSlice) -> None:
-        self.preview_box.setText("Preview of slice")
+        self.preview_status.setText("")
         with QSignalBlocker(self.slice):
             self.slice.setValue(looked.index)
         if looked.curve is not None:
@@ -293,7 +301,7 @@ class TomographyDock(Dock):
         self.lambda_panel.show_lam(looked.lam)
 
     def _show_why_no_preview(self, failure: BaseException) -> None:
-        self.preview_box.setText("Preview: failed")
+        self.preview_status.setText("no preview: see the notification")
         notify_failure("Preview", failure)
 
     def _draw_axis(self, _: object = None) -> None:
