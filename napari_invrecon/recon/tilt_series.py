@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SAMPLED = 1 << 21  # data that percentiles are taken of
 _NOISE_TILTS = 8
+_NOISE_SLICES = 16
 _NOISE_EDGE = 512
 _FAINTEST = 0.1  # of the mean variance: emptier data are not trusted more, misalignment is no shot noise
 _SUGGESTED_FROM = 0.01  # of the range of the data
@@ -342,12 +343,13 @@ def _images(series: TiltSeries, channel: int) -> Iterator[NDArray[Any]]:
 
 
 def _noise(series: TiltSeries, channel: int) -> float:
-    """Root of the mean noise variance; of a few slices it is read from their sinograms, which are as smooth."""
-    if series.n_slices >= 16:
-        images = np.stack([np.where(np.isfinite(image), image, np.nan) for image in _images(series, channel)])
-        return gaussian_sigma(images, spatial_ndim=2)
-    sinograms = np.moveaxis(series._raw(channel, slice(0, series.n_slices), series.used), 2, 0)
-    return gaussian_sigma(np.where(np.isfinite(sinograms), sinograms, np.nan), spatial_ndim=2)
+    """Root of the mean noise variance: the lower of what images and sinograms show, since structure only adds to it."""
+    slices = np.unique(np.linspace(0, series.n_slices - 1, _NOISE_SLICES).astype(int))
+    sinograms = np.stack([series._raw(channel, slice(i, i + 1), series.used)[:, :, 0] for i in slices])
+    views = [sinograms]
+    if series.n_slices >= _NOISE_SLICES:
+        views.append(np.stack(list(_images(series, channel))))
+    return min(gaussian_sigma(np.where(np.isfinite(view), view, np.nan), spatial_ndim=2) for view in views)
 
 
 def _gain(series: TiltSeries, channel: int, level: float) -> float:
