@@ -41,8 +41,12 @@ _OF_SCENE = (
 
 @dataclass(frozen=True)
 class LookedSlice:
-    """Slice ``index`` of the (binned) stack along the tilt axis, (z, across); λ, and the curve it was chosen from."""
+    """Slice ``index`` of the (binned) stack along the tilt axis, (z, across); λ, and the curve it was chosen from.
 
+    ``asked`` is the request that it answers.
+    """
+
+    asked: Any
     data: np.ndarray
     index: int
     lam: float
@@ -103,11 +107,13 @@ class TiltPreview(QObject):
         self.layer: Image | None = None
         self._asked: _Asked | None = None
         self._plane: Plane | None = None
+        self._shown: LookedSlice | None = None
+        self._limits: tuple[float, ...] = ()
         self._known = _Known()
         self._latest = LatestOnly(self)
         self._latest.ready.connect(self._show)
         self._latest.failed.connect(self._fail)
-        self._latest.progressed.connect(self.progressed)
+        self._latest.progressed.connect(self._follow)
         viewer.layers.events.removed.connect(self._forget)
 
     @property
@@ -130,7 +136,7 @@ class TiltPreview(QObject):
     def stop(self) -> None:
         """Drop what runs and remove the layer."""
         self._latest.cancel()
-        self._asked, self._plane, self._known = None, None, _Known()
+        self._asked, self._plane, self._shown, self._known = None, None, None, _Known()
         layer, self.layer = self.layer, None
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
@@ -140,10 +146,17 @@ class TiltPreview(QObject):
         return layer is self.layer and layer is not None
 
     @Slot(object)
+    def _follow(self, iterate: Iterate) -> None:
+        if isinstance(iterate.x, LookedSlice) and iterate.x is not self._shown:
+            self._show(iterate.x)
+        self.progressed.emit(iterate)
+
+    @Slot(object)
     def _show(self, looked: LookedSlice) -> None:
         asked, plane = self._asked, self._plane
-        if asked is None or plane is None:
+        if asked is None or plane is None or looked.asked is not asked:
             return
+        self._shown = looked
         settings = asked.settings
         data, scale, translate = beside(looked.data, settings, plane)
         along = (
@@ -151,6 +164,7 @@ class TiltPreview(QObject):
             + ((looked.index + 0.5) * settings.bin - 0.5) * plane.scale[settings.tilt_axis == "x"]
         )
         name = f"preview: slice at {settings.tilt_axis} = {along:.4g} {plane.unit}"
+        limits, untouched = contrast_limits(data), True
         if self.layer is None:
             self.layer = Image(
                 data,
@@ -159,15 +173,20 @@ class TiltPreview(QObject):
                 translate=translate,
                 units=(plane.unit,) * 2,
                 axis_labels=("y", "x"),
-                contrast_limits=contrast_limits(data),
+                contrast_limits=limits,
             )
             selected = set(self._viewer.layers.selection)
             self._viewer.add_layer(self.layer)
             self._viewer.layers.selection = selected
             self._viewer.reset_view()
         else:
+            untouched = tuple(self.layer.contrast_limits) == self._limits
             self.layer.data, self.layer.name = data, name
+            if untouched:
+                self.layer.contrast_limits = limits
             self.layer.scale, self.layer.translate = scale, translate
+        if untouched:
+            self._limits = tuple(self.layer.contrast_limits)
         self.looked.emit(looked)
 
     def _fail(self, failure: BaseException) -> None:
@@ -198,7 +217,7 @@ def beside(
 
 
 def _look(asked: _Asked, known: _Known) -> Steps[LookedSlice]:
-    """Reconstruct one slice; ``known`` keeps what does not depend on λ for the next time."""
+    """Reconstruct one slice, shown as it gets better; ``known`` keeps what does not depend on λ for the next time."""
     yield Iterate(0, 1, stage="preview")
     settings, key = asked.settings, asked.scene()
     if known.scene[0] != key:
@@ -213,6 +232,18 @@ def _look(asked: _Asked, known: _Known) -> Steps[LookedSlice]:
         assert curve is not None
         lam, rule = choose_lambda(curve, settings)
     index = asked.index if asked.index is not None else contrast_slices(scene)[0]
-    volume = yield from reconstruct_slices(scene, settings, lam, [index])
-    plane = volume[:, 0] if settings.tilt_axis == "y" else volume[:, :, 0]
-    return LookedSlice(np.ascontiguousarray(plane), index, lam, rule, curve)
+    steps = reconstruct_slices(scene, settings, lam, [index])
+    answer, looked = None, None
+    while True:
+        try:
+            iterate = steps.send(answer)
+        except StopIteration as end:
+            return LookedSlice(asked, _plane(end.value, settings), index, lam, rule, curve)
+        if iterate.x is not None:
+            looked = LookedSlice(asked, _plane(iterate.x, settings), index, lam, rule, curve)
+        answer = yield dataclasses.replace(iterate, x=looked)
+
+
+def _plane(volume: np.ndarray, settings: TomographySettings) -> np.ndarray:
+    """(z, across) of a volume of one slice."""
+    return np.ascontiguousarray(volume[:, 0] if settings.tilt_axis == "y" else volume[:, :, 0])

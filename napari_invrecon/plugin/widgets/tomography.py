@@ -277,7 +277,7 @@ class TomographyDock(Dock):
         """Ask for a preview of what the dock shows, or remove it."""
         if not self.preview_box.isChecked():
             self.preview.stop()
-            self.preview_status.setText("")
+            self._say_of_preview("")
             return
         given = self._chosen()
         if given is not None and given.stack.ndim == 3:
@@ -289,10 +289,14 @@ class TomographyDock(Dock):
         self._look()
 
     def _show_preview_stage(self, iterate: Iterate) -> None:
-        self.preview_status.setText(iterate.stage)
+        self._say_of_preview(iterate.stage or f"iteration {iterate.step} of at most {iterate.n_steps}")
+
+    def _say_of_preview(self, status: str) -> None:
+        self.preview_status.setText(status)
+        self.preview_status.setVisible(bool(status))
 
     def _show_looked(self, looked: LookedSlice) -> None:
-        self.preview_status.setText("")
+        self._say_of_preview("" if not self.preview.busy else self.preview_status.text())
         with QSignalBlocker(self.slice):
             self.slice.setValue(looked.index)
         if looked.curve is not None:
@@ -301,7 +305,7 @@ class TomographyDock(Dock):
         self.lambda_panel.show_lam(looked.lam)
 
     def _show_why_no_preview(self, failure: BaseException) -> None:
-        self.preview_status.setText("no preview: see the notification")
+        self._say_of_preview("no preview: see the notification")
         notify_failure("Preview", failure)
 
     def _draw_axis(self, _: object = None) -> None:
