@@ -197,6 +197,18 @@ def test_the_report_names_wedge_elongation_and_bad_tilts(qtbot, viewer, clean):
         assert "#" + "".join(f"{round(255 * v):02x}" for v in (r, g, b)) == theme_colours(name).background.lower()
 
 
+def test_a_background_that_seems_to_be_left_is_named_with_the_remedy(qtbot, viewer, clean):
+    add(viewer, clean - 3)
+    dock = open_dock(viewer)
+    volume = press(qtbot, dock, dock.run_button)
+    assert volume.metadata["invrecon"]["background"]["subtracted"] == 0, "nothing is subtracted in silence"
+    assert "is suggested" in dock.report.label.text()
+    dock.settings.set_values({"estimate_background": True})
+    better = press(qtbot, dock, dock.run_button)
+    assert better.metadata["invrecon"]["background"]["subtracted"] == pytest.approx(-3, abs=0.2)
+    assert "is suggested" not in dock.report.label.text()
+
+
 def test_the_memory_is_told_before_the_start(viewer, clean):
     add(viewer, clean)
     dock = open_dock(viewer)
