@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from napari_invrecon.recon.alignment import Alignment, AlignmentSettings, align, apply_alignment
 from napari_invrecon.recon.deconvolution import DeconvolutionSettings, deconvolve, lambda_curve
 from napari_invrecon.recon.energy import EnergySettings, deconvolve_energy
 from napari_invrecon.recon.lambda_choice import LambdaCurve
@@ -20,12 +21,16 @@ from napari_invrecon.recon.solvers import Steps, finish
 from napari_invrecon.recon.tomography import TomographySettings, reconstruct_tilt_series, tomography
 
 __all__ = [
+    "Alignment",
+    "AlignmentSettings",
     "DeconvolutionSettings",
     "EnergySettings",
     "LambdaCurve",
     "NaiveInverse",
     "Reconstruction",
     "TomographySettings",
+    "align",
+    "apply_alignment",
     "deconvolve",
     "deconvolve_energy",
     "gaussian_psf",
