@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _GAP = 0.03  # of the stack's height, between it and the slice
 # What `prepare` depends on.
 _OF_SCENE = (
-    "tilt_axis", "bin", "background", "estimate_background", "noise", "noise_sigma", "thickness_px", "axis_shift_px",
+    "tilt_axis", "bin", "background", "noise", "noise_sigma", "thickness_px", "axis_shift_px",
 )  # fmt: skip
 
 

@@ -153,7 +153,7 @@ def read_tilt_series(
     tilt_axis: Literal["y", "x"] = "y",
     bin: int = 1,
     axis_shift_px: float = 0.0,
-    background: float | None = 0.0,
+    background: float | None = None,
     noise: Literal["gaussian", "poisson"] = "gaussian",
     noise_sigma: float | None = None,
 ) -> TiltSeries:
@@ -169,7 +169,8 @@ def read_tilt_series(
     angles_deg : array (tilt,)
         Repeated angles are as good as any.
     background
-        None: the level of the darkest parts.
+        None: the level of the darkest parts where that is below zero by more than noise, as no projection is; else
+        0.
     tilt_axis, bin, axis_shift_px, noise, noise_sigma
         As in the settings of a reconstruction.
 
@@ -197,7 +198,6 @@ def read_tilt_series(
             "volume cannot be told from one view"
         )
     darkest = survey.darkest()
-    level = darkest if background is None else background
     series = TiltSeries(
         stack=wrapped,
         has_channels=stack.ndim == 4,
@@ -208,7 +208,7 @@ def read_tilt_series(
         width=width,
         n_slices=along // bin,
         axis_shift_px=shift,
-        background=float(level),
+        background=float(background or 0),
         suggested_background=darkest,
         lowest=survey.lowest,
         scale=(1.0,) * len(wrapped),
@@ -217,11 +217,26 @@ def read_tilt_series(
         clearest=0,
         n_missing=survey.n_missing,
     )
+    if background is None and _has_offset(series, survey):
+        series = replace(series, background=darkest)
     return _measured(series, survey, noise, noise_sigma)
 
 
-def suggestion(series: TiltSeries) -> str:
-    """What to tell of a background that seems to be left in the data; empty if there is none."""
+def _has_offset(series: TiltSeries, survey: _Survey) -> bool:
+    """Whether the darkest parts lie below zero by more than noise explains."""
+    below, low, high = -survey.darkest(), *np.percentile(np.concatenate(survey.samples), [0.1, 99.9])
+    if below <= _SUGGESTED_FROM * (high - low):
+        return False
+    return bool(below > 3 * max(_noise(series, c) for c in range(series.n_channels)))
+
+
+def suggestion(series: TiltSeries, given: bool) -> str:
+    """What to tell of a background that was found, or that seems to be left in the data; empty if there is none."""
+    if series.background and not given:
+        return (
+            f"the data go to {series.lowest:g}: {series.background:.6g}, the level of their darkest parts, is "
+            "subtracted; give a background, also 0, if that is wrong"
+        )
     left = series.suggested_background - series.background
     if abs(left) <= max(_SUGGESTED_FROM * max(series.scale), *series.sigma):
         return ""

@@ -93,23 +93,15 @@ class TomographySettings:
         },
     ] = None
     background: Annotated[
-        float,
+        float | None,
         {
             "label": "Background",
             "advanced": True,
             "help": "What the detector shows where there is no object; it is subtracted from the data, whose zero must "
-            "mean that nothing is there.",
+            "mean that nothing is there. Automatic: the level of the empty parts where the data go below zero, which "
+            "no projection does, else 0; a larger one is only suggested.",
         },
-    ] = 0.0
-    estimate_background: Annotated[
-        bool,
-        {
-            "label": "Estimate background",
-            "advanced": True,
-            "help": "Subtract the level of the empty parts of the images, estimated from the stack, in place of the "
-            "background given.",
-        },
-    ] = False
+    ] = None
     axis_shift_px: Annotated[
         float,
         {
@@ -293,8 +285,8 @@ class Scene:
 def prepare(stack: Any, angles_deg: Any, settings: TomographySettings) -> Scene:
     """Check what came and estimate scale, background and noise: what a preview keeps while only λ changes.
 
-    It depends on the settings ``tilt_axis``, ``bin``, ``background``, ``estimate_background``, ``noise``,
-    ``noise_sigma``, ``thickness_px`` and ``axis_shift_px``.
+    It depends on the settings ``tilt_axis``, ``bin``, ``background``, ``noise``, ``noise_sigma``, ``thickness_px`` and
+    ``axis_shift_px``.
     """
     series = read_tilt_series(
         stack,
@@ -302,7 +294,7 @@ def prepare(stack: Any, angles_deg: Any, settings: TomographySettings) -> Scene:
         tilt_axis=settings.tilt_axis,
         bin=settings.bin,
         axis_shift_px=settings.axis_shift_px,
-        background=None if settings.estimate_background else settings.background,
+        background=settings.background,
         noise=settings.noise,
         noise_sigma=settings.noise_sigma,
     )
@@ -325,7 +317,7 @@ def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Ste
     yield Iterate(0, 1, stage="reading")
     scene = prepare(stack, angles_deg, settings)
     series = scene.series
-    if advice := suggestion(series):
+    if advice := suggestion(series, settings.background is not None):
         yield Iterate(0, 1, stage=advice)
     lam, rule, curve = 0.0, "none", None
     if settings.lam is not None and settings.algorithm not in WITHOUT_LAMBDA:
@@ -366,6 +358,7 @@ def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Ste
         tilts=_tilt_facts(scene),
         background={
             "subtracted": series.background,
+            "source": "given" if settings.background is not None else "automatic",
             "lowest": series.lowest,
             "darkest": series.suggested_background,
             "advice": advice,

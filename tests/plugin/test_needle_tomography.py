@@ -34,7 +34,7 @@ def test_the_needle(qtbot, make_napari_viewer, needle):
     viewer = make_napari_viewer(show=True)
     drop(viewer, path)
     (source,) = viewer.layers
-    dock = open_dock(viewer, n_iter=20, estimate_background=True)
+    dock = open_dock(viewer, n_iter=20)
     assert dock.angles.label.text() == "39 angles, −76…76°, from needle.rawtlt"
     dock.axis.value = "x"  # the needle lies along x
     aligned = press(qtbot, dock, dock.align_button)

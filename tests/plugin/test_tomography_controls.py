@@ -197,16 +197,19 @@ def test_the_report_names_wedge_elongation_and_bad_tilts(qtbot, viewer, clean):
         assert "#" + "".join(f"{round(255 * v):02x}" for v in (r, g, b)) == theme_colours(name).background.lower()
 
 
-def test_a_background_that_seems_to_be_left_is_named_with_the_remedy(qtbot, viewer, clean):
+def test_a_background_is_told_of_whether_subtracted_or_only_suggested(qtbot, viewer, clean):
     add(viewer, clean - 3)
     dock = open_dock(viewer)
     volume = press(qtbot, dock, dock.run_button)
-    assert volume.metadata["invrecon"]["background"]["subtracted"] == 0, "nothing is subtracted in silence"
+    assert volume.metadata["invrecon"]["background"]["subtracted"] == pytest.approx(-3, abs=0.2)
+    assert "is subtracted" in dock.report.label.text()
+    viewer.layers[0].data = viewer.layers[0].data + 6
+    kept = press(qtbot, dock, dock.run_button)
+    assert kept.metadata["invrecon"]["background"]["subtracted"] == 0
     assert "is suggested" in dock.report.label.text()
-    dock.settings.set_values({"estimate_background": True})
-    better = press(qtbot, dock, dock.run_button)
-    assert better.metadata["invrecon"]["background"]["subtracted"] == pytest.approx(-3, abs=0.2)
-    assert "is suggested" not in dock.report.label.text()
+    dock.settings.set_values({"background": 3.0})
+    press(qtbot, dock, dock.run_button)
+    assert "background" not in dock.report.label.text()
 
 
 def test_the_memory_is_told_before_the_start(viewer, clean):

@@ -133,7 +133,6 @@ def test_repeated_and_unordered_angles_are_as_good(stack, usual):
         (lambda s: s.tolist(), TypeError, "the stack is a list"),
         (lambda s: np.full_like(s, np.nan), ValueError, "no finite value"),
         (lambda s: np.zeros_like(s), ValueError, r"0 different angles \(29 of 29 tilts hold no image\)"),
-        (lambda s: s - 1000, ValueError, r"not above the background of 0 .*background=-1000.* would suit"),
     ],
 )
 def test_stacks_that_cannot_be(stack, change, kind, message):
@@ -220,21 +219,36 @@ def test_binning_keeps_the_axis_in_its_place(clean, truth, tilt_axis, shape):
 # Background and noise
 
 
-def test_a_negative_background_is_offered_and_never_subtracted_in_silence(stack, usual):
+def test_data_below_zero_have_an_offset_which_is_subtracted_and_told(stack, usual):
     raw = (stack * 3300 - 31908).clip(-32768, 32767).astype(np.int16)
-    stages = [
-        state.stage for state in tomography(raw + np.int16(0), ANGLES, TomographySettings(**QUICK, nonnegative=False))
-    ]
-    said = [text for text in stages if "background=" in text]
-    assert len(said) == 1
-    assert "the data go to" in said[0]
-    result = ir.reconstruct_tilt_series(raw, ANGLES, **QUICK, estimate_background=True)
+    before = raw.copy()
+    stages = [state.stage for state in tomography(raw, ANGLES, TomographySettings(**QUICK))]
+    assert np.array_equal(raw, before)
+    (said,) = [text for text in stages if "the data go to" in text]
+    assert "is subtracted" in said
+    result = ir.reconstruct_tilt_series(raw, ANGLES, **QUICK)
     background = result.record["background"]
+    assert background["source"] == "automatic"
     assert background["subtracted"] == pytest.approx(-31908, abs=0.5 * 3300)
-    assert background["advice"] == ""
+    assert background["advice"] == said
     assert error(result.data / 3300, usual) < 0.1
     given = ir.reconstruct_tilt_series(raw, ANGLES, **QUICK, background=background["subtracted"])
     assert np.array_equal(given.data, result.data)
+    assert given.record["background"]["source"] == "given"
+    assert given.record["background"]["advice"] == ""
+    with pytest.raises(ValueError, match=r"not above the background of 0 .*background=-1000.* would suit"):
+        ir.reconstruct_tilt_series(stack - 1000, ANGLES, **QUICK, background=0.0)
+
+
+def test_noise_around_zero_is_no_offset(clean):
+    noisy = clean + np.random.default_rng(0).normal(0, 0.1 * clean.max(), clean.shape).astype(np.float32)
+    assert ir.reconstruct_tilt_series(noisy, ANGLES, **QUICK).record["background"]["subtracted"] == 0
+
+
+def test_an_offset_above_zero_may_be_object_and_is_only_suggested(stack):
+    record = ir.reconstruct_tilt_series(stack + 5 * stack.max(), ANGLES, **QUICK).record
+    assert record["background"]["subtracted"] == 0
+    assert "is suggested" in record["background"]["advice"]
 
 
 def test_counts_are_weighted_by_their_variance(clean, truth):

@@ -78,7 +78,7 @@ class TiltReport(QWidget):
         found = record["diagnostics"]
         said = [found["verdict"], *found["warnings"]]
         if advice := record["background"]["advice"]:
-            said.append(f"{advice}. Tick 'Estimate background' under Advanced, or type it there.")
+            said.append(f"{advice} (Background, under Advanced).")
         self.label.setText("\n".join(each[:1].upper() + each[1:] for each in said))
         self.facts.setText(facts(found))
         self.plot.show_quality(np.delete(record["sources"][1]["angles_deg"], record["tilts"]["excluded"]), found)
