@@ -36,6 +36,28 @@ def verdict(residual_over_noise: float | None) -> str:
     return start + "well regularised, fits to the noise."
 
 
+def judge(record: dict[str, Any]) -> str:
+    """The `verdict` on a deconvolution, and a line each for what limits it: noise in lines, a heuristic denoiser.
+
+    Where noise runs in lines, σ is that of its white part. What is left over then exceeds it although λ is right, and
+    to follow it to a smaller λ is to fit the lines.
+    """
+    ratio, noise = record["residual_over_noise"], record.get("noise_is", "white")
+    if noise == "white" or ratio is None:
+        said = [verdict(ratio)]
+    elif record["lam_rule"] == "l-curve":
+        said = [f"residual/noise {ratio:.3g}: λ is the L-curve's corner, as σ holds only the white part of the noise."]
+    else:
+        said = [
+            f"residual/noise {ratio:.3g} says nothing here: σ holds only the white part of the noise. The rule "
+            "l-curve does not need σ."
+        ]
+    said.append(f"Noise: {noise}.")
+    if record.get("heuristic"):
+        said.append("Heuristic: this denoiser minimises no objective; features can be invented.")
+    return "\n".join(said)
+
+
 def residual_steps(
     image: Any, x: Any, psf: PointSpread | NDArray[Any], record: dict[str, Any]
 ) -> Steps[NDArray[np.float32]]:

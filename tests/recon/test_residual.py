@@ -8,7 +8,7 @@ from phantoms import image
 
 import napari_invrecon as ir
 from napari_invrecon.recon.probe import GaussianPSF
-from napari_invrecon.recon.residual import residual_steps, verdict
+from napari_invrecon.recon.residual import judge, residual_steps, verdict
 from napari_invrecon.recon.solvers import finish
 
 
@@ -18,6 +18,30 @@ from napari_invrecon.recon.solvers import finish
 def test_the_verdict_says_on_which_side_of_the_noise_the_residual_is(ratio, word):
     assert word in verdict(ratio)
     assert verdict(None) == verdict(float("nan"))
+
+
+def test_noise_in_lines_is_not_answered_with_a_smaller_lam():
+    rng = np.random.default_rng(3)
+    _, counts = image("particles", 2.0, 400, size=128)
+    counts = counts + 0.05 * np.ptp(counts) * rng.standard_normal((128, 1)).astype(np.float32)
+    psf = GaussianPSF(2.0)
+    chosen = ir.deconvolve(counts, psf, regulariser="tikhonov").record
+    assert chosen["lam_rule"] == "l-curve"
+    assert chosen["residual_over_noise"] > 1.05
+    given = ir.deconvolve(counts, psf, regulariser="tikhonov", lam=1.0).record
+    for record, word in ((chosen, "L-curve's corner"), (given, "says nothing here")):
+        said = judge(record)
+        assert word in said
+        assert "smaller λ." not in said
+        assert "runs in lines" in said
+
+
+def test_what_limits_a_verdict_is_said_with_it():
+    record = {"residual_over_noise": 1.2, "noise_is": "white", "lam_rule": "balanced", "heuristic": True}
+    assert judge(record).splitlines()[:2] == [verdict(1.2), "Noise: white."]
+    assert "Heuristic" in judge(record)
+    assert "Heuristic" not in judge(record | {"heuristic": False})
+    assert judge({"residual_over_noise": 1.0, "lam_rule": "given"}).startswith(verdict(1.0)), "an older record"
 
 
 def test_the_residual_is_that_of_the_record_and_white():

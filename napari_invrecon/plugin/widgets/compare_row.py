@@ -13,7 +13,7 @@ from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.results import Source
 from napari_invrecon.plugin.widgets.focus import FOCUS_STYLE
 from napari_invrecon.plugin.worker import MakeSteps, Run
-from napari_invrecon.recon.residual import verdict
+from napari_invrecon.recon.residual import judge
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -41,7 +41,7 @@ class Compared:
 
 
 class CompareRow(QWidget):
-    """A sentence, and three buttons of which one is down: the layer of the three that is seen.
+    """The verdict, and three buttons of which one is down: the layer of the three that is seen.
 
     Nothing but the layers' visibility is changed, so the view stays. Hidden until the first result, and again when the
     result is deleted.
@@ -106,7 +106,7 @@ class CompareRow(QWidget):
         self._made.append(compared.result)
         for layer in (compared.result, compared.source_layer):
             layer.events.visible.connect(self._follow)
-        self.label.setText(verdict(compared.result.metadata["invrecon"]["residual_over_noise"]))
+        self.label.setText(judge(compared.result.metadata["invrecon"]))
         self._follow()
         self.show()
 
