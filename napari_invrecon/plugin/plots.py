@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 _HEIGHT_PX = 400
 FONT_PT = 7.5
 _MOST = (1.1, 2.5)  # between these the scores' axis ends: all rules' λ are on it, no curve's far end stretches it
-_LABEL_PT = (55, 8)  # room for a label on the L-curve, which is about 140 × 90 points
+_AXES_PT = (160, 100)  # about, of either plot in a dock of 320 pixels
+_LABEL_PT = (55, 8)  # room for a label on the L-curve
+_LABEL_GAP_PT, _LETTER_PT = 6, 3.4
+_LINE_LETTERS = 22  # in an upright label: as much as the scores are high
+_EDGE = 0.12  # of the scores' width: no room for a label between a line and the edge
 _TOGETHER = 0.045  # rules closer than this share of the λ axis have one label
 # Okabe and Ito's palette, each legible on napari's dark and light background; each line has its own dashes besides.
 _LINES: dict[str, tuple[str, Any]] = {
@@ -119,6 +124,7 @@ class LambdaPlot(FigureCanvasQTAgg):
         axes.scatter(residual, solution, c=np.log(lam), cmap=shades, s=14, zorder=2)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.margins(0.05, 0.1)
         _few_ticks(axes)
         axes.set_xlabel("residual ‖Hx − y‖", fontsize=FONT_PT, color=self._colours.text, labelpad=1)
         axes.set_ylabel("solution R(x)", fontsize=FONT_PT, color=self._colours.text, labelpad=1)
@@ -154,40 +160,52 @@ class LambdaPlot(FigureCanvasQTAgg):
             columnspacing=1.0,
         )
         above: tuple[float, float] | None = None  # the last label, in points
-        for chosen, label in reversed(marked):
+        width, height = _AXES_PT
+        for number, (chosen, label) in reversed([*enumerate(marked)]):
+            self._mark_score(chosen, label, inner=0 < number < len(marked) - 1, last=0 < number == len(marked) - 1)
             point = _on_curve(curve, chosen)
             if not np.isfinite(point).all():
                 continue
-            x, y = self._l_curve.transLimits.transform(np.log10(point)) * (140, 90)
+            x, y = self._l_curve.transLimits.transform(np.log10(point)) * (width, height)
             lift = 4.0
             if above is not None and abs(x - above[0]) < _LABEL_PT[0]:
                 lift = max(lift, above[1] + _LABEL_PT[1] - y)
             above = (x, y + lift)
-            self._mark(chosen, label, point, lift)
+            leftwards = x + _LABEL_GAP_PT + _LETTER_PT * len(label) > width and x > width / 2
+            self._mark_point(label, point, lift, leftwards=leftwards)
 
-    def _mark(self, chosen: float, label: str, point: tuple[float, float], lift: float) -> None:
-        """A rule's λ on both plots."""
+    def _mark_point(self, label: str, point: tuple[float, float], lift: float, *, leftwards: bool) -> None:
+        """A rule's λ on the L-curve; the label is no reason to make the axes smaller."""
         self._l_curve.plot(*point, "D", ms=5, mfc="none", mec=self._colours.text, mew=1.1, zorder=4)
         self._l_curve.annotate(
             label,
             point,
-            xytext=(6, lift),
+            xytext=(-_LABEL_GAP_PT if leftwards else _LABEL_GAP_PT, lift),
             textcoords="offset points",
+            ha="right" if leftwards else "left",
             fontsize=FONT_PT - 0.5,
             color=self._colours.text,
-        )
-        self._scores.axvline(chosen, color=self._colours.text, lw=0.8, ls=(0, (2, 2)), zorder=1)
-        self._scores.text(
-            chosen,
-            0.97,
-            f"{label} ",
-            transform=self._scores.get_xaxis_transform(),
+        ).set_in_layout(False)
+
+    def _mark_score(self, chosen: float, label: str, *, inner: bool, last: bool) -> None:
+        """A rule's λ on the scores, its label upright: to the left of the first line, to the right of the last one."""
+        axes = self._scores
+        axes.axvline(chosen, color=self._colours.text, lw=0.8, ls=(0, (2, 2)), zorder=1)
+        across = axes.transLimits.transform((np.log10(chosen), 1.0))[0]
+        rightwards = across < _EDGE or (last and across < 1 - _EDGE)
+        axes.annotate(
+            textwrap.fill(label, _LINE_LETTERS),
+            (chosen, 0.12 if inner else 0.97),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(2 if rightwards else -2, 0),
+            textcoords="offset points",
             rotation=90,
-            ha="right",
-            va="top",
+            ha="left" if rightwards else "right",
+            va="bottom" if inner else "top",
             fontsize=FONT_PT - 0.5,
+            linespacing=1.0,
             color=self._colours.text,
-        )
+        ).set_in_layout(False)
 
     def _mark_now(self) -> None:
         while self._now:
@@ -254,17 +272,22 @@ def _shades(colours: Colours) -> ListedColormap:
 
 
 def _few_ticks(axes: Axes) -> None:
-    """At most four numbers on a logarithmic axis, such as 2e3, also where it spans less than a decade."""
+    """At most three numbers on a logarithmic axis, such as 2e3, also where it spans less than a decade."""
     for axis in (axes.xaxis, axes.yaxis):
         low, high = axis.get_view_interval()
         if not 0 < low < high < np.inf:
             continue
         decades = np.arange(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-        ticks = 10.0 ** decades[:: max(1, len(decades) // 3)]
+        ticks = 10.0 ** decades[:: max(1, math.ceil(len(decades) / 3))]
         if len(decades) < 2:
             ticks = np.unique([float(f"{v:.2g}") for v in np.geomspace(low, high, 5)[1:-1]])
-        axis.set_ticks(ticks, [f"{t:.3g}" for t in ticks])
+        axis.set_ticks(ticks, [_short(t) for t in ticks])
         axis.set_ticks([], minor=True)
+
+
+def _short(value: float) -> str:
+    """A number without padding, such as 120 or 2.9e3."""
+    return f"{value:.3g}".replace("e+0", "e").replace("e-0", "e-")
 
 
 def style_axes(axes: Axes, colours: Colours) -> None:

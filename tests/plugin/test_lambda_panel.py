@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import dask.array as da
@@ -16,6 +17,7 @@ from qtpy.QtWidgets import QApplication
 
 import napari_invrecon as ir
 from napari_invrecon.plugin.plots import labels, scores, theme_colours
+from napari_invrecon.plugin.samples import lecture_deblurring_1d
 from napari_invrecon.recon.probe import AiryPSF, LorentzianPSF, StemProbe
 
 pytestmark = pytest.mark.gui
@@ -132,6 +134,25 @@ def test_the_plot_follows_the_theme(dock, viewer, curve):
         assert plot._colours == colours
         r, g, b, _ = plot.figure.get_facecolor()
         assert "#" + "".join(f"{round(255 * v):02x}" for v in (r, g, b)) == colours.background.lower()
+
+
+def test_labels_and_numbers_leave_the_plots_their_room(dock):
+    line, kernel = (layer[0] for layer in (lecture_deblurring_1d()[i] for i in (2, 0)))
+    at_the_right = ir.lambda_curve(line, kernel, regulariser="l2", boundary="periodic", normalise_psf=False).summary()
+    dock.lambda_panel.show_curve(at_the_right)
+    plot = dock.lambda_panel.plot
+    plot.resize(280, plot.height())
+    plot.draw()
+    for axes in (plot._l_curve, plot._scores):
+        assert axes.get_window_extent().width > 0.75 * plot.figure.bbox.width
+        for axis, low, high in ((axes.xaxis, "x0", "x1"), (axes.yaxis, "y0", "y1")):
+            boxes = [each.get_window_extent() for each in axis.get_ticklabels() if each.get_text()]
+            boxes.sort(key=lambda box, low=low: getattr(box, low))
+            gaps = [getattr(b, low) - getattr(a, high) for a, b in itertools.pairwise(boxes)]
+            assert min(gaps, default=1) > 0
+    for text in plot._l_curve.texts:
+        assert plot.figure.bbox.x0 <= text.get_window_extent().x0
+        assert text.get_window_extent().x1 <= plot.figure.bbox.x1
 
 
 def test_the_dock_fits_in_320_pixels_and_is_scrolled_up_and_down_only(dock, viewer, curve):
