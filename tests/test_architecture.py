@@ -48,7 +48,7 @@ RECON_LAYERS = (
         "probe",
         "zero_loss",
     },
-    {"solvers", "roughness", "lambda_choice", "diagnostics", "tilt_series", "tilt_transforms", "registration"},
+    {"solvers", "closed_form", "roughness", "lambda_choice", "diagnostics", "tilt_series", "tilt_transforms", "registration"},
     {
         "blocks",
         "deblurring",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,11 @@ from napari_invrecon.plugin.results import describe_layer
 from napari_invrecon.plugin.worker import LatestOnly
 from napari_invrecon.recon import blocks
 from napari_invrecon.recon.boundary import mirror
+from napari_invrecon.recon.closed_form import closed_form
 from napari_invrecon.recon.deblurring import deblur, fill_gaps, make_prior
 from napari_invrecon.recon.deconvolution import Scene, default_rule, prepare
 from napari_invrecon.recon.lambda_choice import LambdaCurve
-from napari_invrecon.recon.operators import Array, fft_workers, forward_fft, inverse_fft, transfer_function
+from napari_invrecon.recon.operators import Array, fft_workers, transfer_function
 from napari_invrecon.recon.regularisers import Regulariser
 from napari_invrecon.recon.solvers import Iterate
 
@@ -31,18 +33,24 @@ if TYPE_CHECKING:
     from napari_invrecon.recon.solvers import Steps
 
 _CLOSED_FORM_EDGE, _ITERATIVE_EDGE = 2048, 512  # pixels, for an answer in about a second
+_PATIENCE_S = 0.8  # until an iterate is shown, and between one and the next
 _NAME = "preview"
 
 
 @dataclass(frozen=True)
 class Looked:
-    """The pixels of ``where`` deconvolved, the λ, and the curve where λ was chosen from it."""
+    """The pixels of ``where`` deconvolved, the λ, and the curve where λ was chosen from it.
 
+    ``final``: converged, as far as a run would be.
+    """
+
+    inputs: Inputs
     data: np.ndarray
     where: tuple[slice, ...]
     lam: float
     rule: str
     curve: LambdaCurve | None
+    final: bool
 
 
 class Preview(QObject):
@@ -64,9 +72,11 @@ class Preview(QObject):
         self.layer: Image | None = None
         self._source: Image | None = None
         self._asked: tuple[Inputs, tuple[slice, ...]] | None = None
+        self._shown: Looked | None = None
         self._known = _Known()
         self._latest = LatestOnly(self)
         self._latest.ready.connect(self._show)
+        self._latest.progressed.connect(self._follow)
         self._latest.failed.connect(self.failed)
         viewer.layers.events.removed.connect(self._forget)
 
@@ -94,7 +104,7 @@ class Preview(QObject):
     def stop(self) -> None:
         """Drop what runs and remove the layer."""
         self._latest.cancel()
-        self._asked, self._source, self._known = None, None, _Known()
+        self._asked, self._source, self._shown, self._known = None, None, None, _Known()
         layer, self.layer = self.layer, None
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
@@ -113,11 +123,21 @@ class Preview(QObject):
             where.append(slice(start, start + size))
         return tuple(where)
 
+    def _is_wanted(self, looked: Looked) -> bool:
+        """Whether it answers the newest request."""
+        return self._asked is not None and looked.inputs is self._asked[0]
+
+    @Slot(object)
+    def _follow(self, iterate: Iterate) -> None:
+        if isinstance(iterate.x, Looked) and iterate.x is not self._shown:
+            self._show(iterate.x)
+
     @Slot(object)
     def _show(self, looked: Looked) -> None:
         source = self._source
-        if source is None or source not in self._viewer.layers:
+        if source is None or source not in self._viewer.layers or not self._is_wanted(looked):
             return
+        self._shown = looked
         offset = np.array([each.start for each in looked.where], float)
         place = np.asarray(source.affine.inverse(np.asarray(source.data_to_world(offset))))
         if self.layer is None:
@@ -190,8 +210,22 @@ def _look(inputs: Inputs, where: tuple[slice, ...], known: _Known) -> Steps[Look
         block = _with_surroundings(where, scene, shape)
         known.where, known.piece = where, _Piece(block, *scene.read(block.read))
     piece = known.piece
-    x = yield from _solve(piece, scene.blur, lam)
-    return Looked(scene.restore(x, piece.y.shape, piece.block), where, lam, rule, known.curve)
+
+    def look(x: Array, *, final: bool) -> Looked:
+        return Looked(inputs, scene.restore(x, piece.y.shape, piece.block), where, lam, rule, known.curve, final)
+
+    steps = _solve(piece, scene.blur, lam)
+    shown, last = None, time.monotonic()
+    while True:
+        try:
+            iterate = next(steps)
+        except StopIteration as end:
+            return look(end.value, final=True)
+        if iterate.x is not None:
+            piece.x = iterate.x
+            if time.monotonic() - last > _PATIENCE_S:
+                shown, last = look(iterate.x, final=False), time.monotonic()
+        yield dataclasses.replace(iterate, x=shown)
 
 
 def _solve(piece: _Piece, blur: Blur, lam: float) -> Steps[Array]:
@@ -219,27 +253,10 @@ def _solve(piece: _Piece, blur: Blur, lam: float) -> Steps[Array]:
 
 
 def _closed_form(blur: Blur, piece: _Piece) -> Callable[[float], Array]:
-    """λ ↦ F⁻¹[ H̄Y / (|H|² + λ|L|²) ], with the transforms made once (`solvers.spectral` makes them for one λ)."""
-    frame = blur.frame(piece.y.shape, piece.block.missing)
-    otf = transfer_function(blur.kernel, frame.shape)
-    data = otf.conj() * forward_fft(mirror(piece.y, frame), len(frame.shape))
-    power = np.square(otf.real) + np.square(otf.imag)
+    """λ ↦ x̂ of a piece, on its field."""
     assert blur.power is not None
-    penalty = blur.power(frame.shape)
-    weight, weighted = (
-        np.empty_like(power),
-        np.empty_like(data),
-    )  # kept: new memory costs more than the sums
-
-    def solve(lam: float) -> Array:
-        np.multiply(penalty, np.float32(lam), out=weight)
-        np.add(weight, power, out=weight)
-        np.reciprocal(weight, out=weight, where=weight > 0)
-        parts = weighted.view(np.float32).reshape(*weighted.shape, 2)
-        np.multiply(data.view(np.float32).reshape(parts.shape), weight[..., None], out=parts)
-        return inverse_fft(weighted, frame.shape, overwrite=True)
-
-    return solve
+    frame = blur.frame(piece.y.shape, piece.block.missing)
+    return closed_form(mirror(piece.y, frame), transfer_function(blur.kernel, frame.shape), blur.power(frame.shape))
 
 
 def _with_surroundings(where: tuple[slice, ...], scene: Scene, shape: tuple[int, ...]) -> blocks.Block:

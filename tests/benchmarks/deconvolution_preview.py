@@ -12,6 +12,7 @@ import time
 
 import napari
 import numpy as np
+from qtpy.QtCore import QEventLoop
 from qtpy.QtWidgets import QApplication
 from scipy.ndimage import gaussian_filter
 
@@ -20,15 +21,22 @@ REPEATS = 7
 
 def follow(dock, position: int) -> float:
     """Move the slider; seconds to the next look."""
-    seen = []
-    dock.preview.looked.connect(seen.append)
+    waiting = QEventLoop()  # as napari waits: a loop that polls would take one of the cores
+    dock.preview.looked.connect(waiting.quit)
     start = time.perf_counter()
     dock.lam.slider.setValue(position)
-    while not seen:
-        QApplication.processEvents()
+    waiting.exec()
     took = time.perf_counter() - start
-    dock.preview.looked.disconnect(seen.append)
+    dock.preview.looked.disconnect(waiting.quit)
+    settle(dock)
     return took
+
+
+def settle(dock) -> None:
+    """Wait until nothing is computed any more."""
+    while dock.preview.busy:
+        QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 50)
+        time.sleep(0.01)
 
 
 def draw(viewer) -> float:
@@ -50,8 +58,7 @@ def main() -> None:
     dock.preview_box.setChecked(True)
     for regulariser, goal in (("tikhonov", 0.15), ("l2", 0.15), ("tv", 1.5), ("l1", 1.5)):
         dock.settings.set_values({"regulariser": regulariser})
-        while dock.preview.busy:
-            QApplication.processEvents()
+        settle(dock)
         first = follow(dock, -45)
         took = [follow(dock, position) for position in np.linspace(-60, -20, REPEATS, dtype=int)]
         edge = dock.preview.layer.data.shape[0]

@@ -38,6 +38,38 @@ def test_it_follows_lam_and_goes_with_its_image(viewer, dock, qtbot):
     assert dock.lines.isHidden()
 
 
+def test_a_sample_opened_into_an_open_dock_is_taken(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    viewer.add_image(np.random.default_rng(0).normal(size=(64, 64)), name="other")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Deconvolve")
+    assert dock.image.value.name == "other"
+    viewer.open_sample("napari-invrecon", "lecture_deblurring_1d")
+    assert dock.image.value.name == "three peaks"
+    assert dock.settings.values()["regulariser"] == "l2"
+    assert dock.psf.unit.currentText() == "exact: layer"
+    with qtbot.waitSignal(dock.finished, timeout=60_000) as end:
+        dock.run_button.click()
+    assert dock.image.value.name == "three peaks", "not its own result"
+    assert end.args[0].metadata["invrecon"]["lam_rule"] == "l-curve"
+    qtbot.waitUntil(lambda: not dock.lines.busy, timeout=30_000)
+    viewer.open_sample("napari-invrecon", "lecture_grain_boundaries")
+    assert dock.image.value.name == "three peaks", "the image of a run stays"
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_an_image_that_the_user_chose_stays(make_napari_viewer, chosen):
+    viewer = make_napari_viewer()
+    first = viewer.add_image(np.ones((64, 64)), name="first")
+    viewer.add_image(np.ones((64, 64)), name="second")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Deconvolve")
+    if chosen:
+        dock.image.value = first
+    viewer.add_image(np.ones((64, 64)), name="third")
+    assert dock.image.value.name == ("first" if chosen else "second"), "a layer that says nothing is not taken"
+    viewer.open_sample("napari-invrecon", "lecture_grain_boundaries")
+    assert dock.image.value.name == ("first" if chosen else "grain boundaries")
+
+
 def test_an_image_has_none(viewer, dock, qtbot):
     dock.image.value = viewer.add_image(np.random.default_rng(0).normal(size=(64, 64)))
     move(dock, qtbot, 0.1)

@@ -104,13 +104,14 @@ class DeconvolutionDock(Dock):
         self.lam.valueChanged.connect(self.lambda_panel.show_lam)
         self.lam.valueChanged.connect(self._move_lines)
         self._layer: Image | None = None
+        self._taken: Image | None = self.image.value
         self._calibrated: Image | None = None
         self._own_settings: dict[str, Any] | None = None
         self.run_row.finished.connect(self._end)
         self.reset_choices()
         active = self.viewer.layers.selection.active
         if active in self.image.choices:
-            self.image.value = active
+            self._take(active)
         self._fill_in()
 
     @property
@@ -123,6 +124,7 @@ class DeconvolutionDock(Dock):
         layer = self.image.value
         if layer is None or self._why_not():
             return
+        self._taken = None
         source = describe_layer(layer)
         inputs = self._inputs(layer, self.lam.value)
         self._layer = None
@@ -148,11 +150,22 @@ class DeconvolutionDock(Dock):
 
     def reset_choices(self, event: object = None) -> None:
         """Offer the layers that there are now; napari calls this when they change."""
+        known = set(self.image.choices)
+        untouched = self.image.value == self._taken  # not "is": napari wraps what a plugin gets from its viewer
         self.image.reset_choices()
         self.psf.offer(self.image.choices)
         self.ignored.offer()
         self.flat.offer()
+        if untouched:  # a choice of the user's, and the image of a run, stay
+            opened = [layer for layer in self.image.choices if layer not in known and _comes_with_settings(layer)]
+            self._take(opened[0] if opened else self.image.value)
         self._explain()
+
+    def _take(self, layer: Image | None) -> None:
+        """Choose an image on the user's behalf."""
+        if layer is not None:
+            self.image.value = layer
+        self._taken = layer
 
     def _images(self, _: object = None) -> list[Image]:
         return [
@@ -237,7 +250,7 @@ class DeconvolutionDock(Dock):
             self.lines.request(inputs, lam, layer.metadata.get("acquisition", {}).get("truth", ""))
 
     def _show_looked(self, looked: Looked) -> None:
-        self.preview_box.setText("Preview")
+        self.preview_box.setText("Preview" if looked.final else "Preview: not converged yet")
         if looked.curve is not None and looked.rule != "given":
             self.lam.show_chosen(looked.lam, looked.rule)
             self.lambda_panel.show_curve(looked.curve.summary())
@@ -255,3 +268,10 @@ class DeconvolutionDock(Dock):
 
     def _end(self, _: object) -> None:
         self.finished.emit(self._layer)
+
+
+def _comes_with_settings(layer: Image) -> bool:
+    """Whether the layer's file says how to deconvolve it; a result, which is handed that on, does not."""
+    return "invrecon" not in layer.metadata and bool(
+        {"psf", "suggested"} & layer.metadata.get("acquisition", {}).keys()
+    )
