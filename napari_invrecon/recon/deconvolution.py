@@ -51,6 +51,7 @@ _HEURISTIC_ITERATIONS = 5  # plug and play with a denoiser that is no prox gets 
 _LEAST_REGION = 25  # pixels
 _FLAT = {"l2": 0.015, "tikhonov": 0.015}  # of the scale: what remains of noise in a flat region at the best λ, and
 _FLAT_ELSE = 0.002  # of regularisers that make it really flat; measured, docs/choose-lambda.md
+_IGNORES_CONSTANTS = ("tikhonov", "tv", "wavelet", "denoiser")
 _CROP = {1: 1 << 14, 2: 256, 3: 48}  # edge of the piece on which λ is chosen, by the number of axes
 
 
@@ -309,7 +310,8 @@ def deconvolution(
     if len(pieces) == 1:
         y, w = scene.read(pieces[0].read)
         steps = deblur(blur, y, lam, w, missing=pieces[0].missing, threads=fft_workers())
-        x, asked = yield from _shown(steps, scene, curve, lam, pieces[0], history)
+        n_data = float(y.size if w is None else w.sum(dtype=np.float64))
+        x, asked = yield from _shown(steps, scene, curve, lam, pieces[0], n_data, history)
         out[pieces[0].core] = scene.restore(x, y.shape, pieces[0])
     else:
 
@@ -403,7 +405,7 @@ def curve_steps(
 
 @dataclass(frozen=True)
 class Scene:
-    """The data in scaled units, (y − offset)/scale, and the problem that they pose.
+    """The data in scaled units, (y − offset − level)/scale, and the problem that they pose.
 
     Attributes
     ----------
@@ -417,6 +419,8 @@ class Scene:
         The problem.
     scale, offset, gain
         Data units; the gain is that of a count.
+    level
+        The data's median, data units, where the result only moves with it; else 0. Left in, it would cost precision.
     detector
         Where gain and offset come from.
     sigma
@@ -434,6 +438,7 @@ class Scene:
     blur: Blur
     scale: float
     offset: float
+    level: float
     gain: float
     detector: str
     sigma: float | None
@@ -444,11 +449,14 @@ class Scene:
     def closed_form(self) -> bool:
         return self.blur.has_closed_form(self.weights is not None)
 
+    def scaled(self, raw: NDArray[Any]) -> Array:
+        """Data of one frame in scaled units."""
+        frame = raw.reshape(raw.shape[-self.blur.kernel.ndim :]).astype(np.float64)
+        return ((frame - (self.offset + self.level)) / self.scale).astype(np.float32)
+
     def read(self, where: tuple[slice, ...]) -> tuple[Array, Array | None]:
         """Scaled data of one frame, and their weights where some are not 1."""
-        ndim = self.blur.kernel.ndim
-        raw = np.asarray(self.image[where])
-        y = ((raw.reshape(raw.shape[-ndim:]) - self.offset) / self.scale).astype(np.float32)
+        y = self.scaled(np.asarray(self.image[where]))
         weights = None if self.weights is None else self.weights[where].reshape(y.shape).astype(np.float32)
         finite = np.isfinite(y)
         if finite.all():
@@ -464,6 +472,8 @@ class Scene:
         """A solved field as data: its core, in the image's units."""
         frame = self.blur.frame(shape, block.missing)
         core = frame.crop(x)[block.inside[-x.ndim :]] * np.float32(self.scale)
+        if self.level:
+            core += np.float32(self.level / self.blur.kernel.sum(dtype=np.float64))
         if self.z_exponent is not None:
             core = np.sign(core) * np.abs(core) ** np.float32(1 / self.z_exponent)
         return core.reshape(tuple(s.stop - s.start for s in block.core))
@@ -476,6 +486,11 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings,
     check_psf(kernel, tuple(image.shape)) if settings.normalise_psf else check_psf(np.abs(kernel), tuple(image.shape))
     closed = settings.regulariser in ("l2", "tikhonov") and settings.noise == "gaussian" and not settings.nonnegative
     boundary = settings.boundary or ("reflect" if closed and weights is None else "masked")
+    if settings.background and settings.noise == "gaussian":
+        raise ValueError(
+            f"background={settings.background:g} is counted background, of poisson noise: use noise='poisson', or "
+            "subtract it from the image"
+        )
     checked = None if weights is None else _weights(weights, image, kernel.ndim)
     tiles = blocks.sample(image, kernel.ndim)
     if checked is not None:
@@ -513,11 +528,15 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings,
         n_iter=min(settings.n_iter, _HEURISTIC_ITERATIONS) if _is_heuristic(settings) else settings.n_iter,
         tolerance=settings.tolerance,
     )
-    scene = Scene(image, checked, region, tiles, blur, scale, offset, gain, detector, sigma, noise, settings.z_exponent)
+    level = _level(tiles) if _moves_with_the_data(blur) else 0.0
+    scene = Scene(
+        image, checked, region, tiles, blur, scale, offset, level, gain, detector, sigma, noise, settings.z_exponent
+    )
     if settings.regulariser != "denoiser":
         return scene
     smooth = dataclasses.replace(blur, regulariser="tikhonov", boundary="reflect", noise="gaussian", nonnegative=False)
-    curve = lambda_choice.quadratic_curve(_spectrum(dataclasses.replace(scene, blur=smooth)), None, sigma)
+    known = None if sigma is None else sigma / scale
+    curve = lambda_choice.quadratic_curve(_spectrum(dataclasses.replace(scene, blur=smooth)), None, known)
     guided = dataclasses.replace(
         blur, guide_lam=curve.choices["gcv"] or 1.0, sigma=max(sigma or 0.0, 1e-6 * scale) / scale
     )
@@ -539,6 +558,18 @@ def data_scale(tiles: list[NDArray[Any]]) -> float:
     if high <= low:
         low, high = values.min(), values.max()
     return float(high - low) if high > low else 1.0
+
+
+def _moves_with_the_data(blur: Blur) -> bool:
+    """Whether y + c has the solution x̂ + c/Σh."""
+    total = abs(float(blur.kernel.sum(dtype=np.float64)))
+    free = blur.regulariser in _IGNORES_CONSTANTS and blur.noise == "gaussian" and not blur.nonnegative
+    return free and total > 1e-3 * float(np.abs(blur.kernel).sum(dtype=np.float64))
+
+
+def _level(tiles: list[NDArray[Any]]) -> float:
+    values = np.concatenate([tile.ravel()[:: max(1, tile.size >> 18)] for tile in tiles])
+    return float(np.median(values[np.isfinite(values)].astype(np.float64)))
 
 
 def _kernel(psf: Any, settings: DeconvolutionSettings, image: Any) -> Array:
@@ -661,7 +692,9 @@ def _curve(
         yield Iterate(0, 1, stage="choosing λ")
         grid = lambda_choice.DEFAULT_GRID if grid is None else np.sort(grid)
         spread = None if scene.reference is None else _closed_form_spread(scene, grid)
-        return lambda_choice.quadratic_curve(_spectrum(scene), grid, scene.sigma, spread, flat)
+        sigma = None if scene.sigma is None else scene.sigma / scene.scale
+        found = lambda_choice.quadratic_curve(_spectrum(scene), grid, sigma, spread, flat)
+        return lambda_choice.rescaled(found, scene.scale)
     if settings.lam is not None and grid is None:
         grid = np.array([settings.lam])  # only its residual is wanted
     region = None
@@ -724,12 +757,12 @@ def _spread(scene: Scene, y: Array, weights: Array, settings: DeconvolutionSetti
 
 
 def _spectrum(scene: Scene) -> Spectrum:
-    """|Y|² of the tiles, in data units."""
+    """|Y|² of the tiles, scaled."""
     found: Spectrum | None = None
     blur = scene.blur
     assert blur.power is not None
     for tile in scene.tiles:
-        y = tile.reshape(tile.shape[-blur.kernel.ndim :]).astype(np.float32)
+        y = scene.scaled(tile)
         if scene.blur.regulariser == "denoiser":
             y = fill_gaps(y, np.isfinite(y).astype(np.float32))
         if not np.isfinite(y).all():
@@ -796,14 +829,19 @@ def _why_none(curve: LambdaCurve, rule: Rule) -> str:
 
 
 def _shown(
-    steps: Steps[Array], scene: Scene, curve: LambdaCurve, lam: float, block: blocks.Block, history: list[Iterate]
+    steps: Steps[Array],
+    scene: Scene,
+    curve: LambdaCurve,
+    lam: float,
+    block: blocks.Block,
+    n_data: float,
+    history: list[Iterate],
 ) -> Generator[Iterate, bool | None, tuple[Array, bool]]:
     """The solver's iterates as the user knows them: x cropped and in data units, the residual over the noise.
 
     Returns the solution, and whether it was asked for before it had converged.
     """
     shape = tuple(s.stop - s.start for s in block.read[-scene.blur.kernel.ndim :])
-    n = float(np.prod(shape))
     answer: bool | None = None
     while True:
         try:
@@ -814,7 +852,7 @@ def _shown(
         if np.isfinite(raw.residual):
             counts = scene.blur.noise == "poisson"
             level = scene.gain / scene.scale if counts else ((scene.sigma or np.nan) / scene.scale) ** 2
-            residual = float(np.sqrt(max(raw.residual, 0.0) / (n * level)))
+            residual = float(np.sqrt(max(raw.residual, 0.0) / (n_data * level)))
         shown = dataclasses.replace(raw, x=scene.restore(raw.x, shape, block), residual=residual)
         if raw.n_steps > 1:
             history.append(dataclasses.replace(shown, x=None))

@@ -129,7 +129,7 @@ def admm(
     n_steps
         At most.
     tolerance
-        Stops when ‖x − x_before‖ / ‖x‖ is below it, in the window: beyond it x is still settling when nobody looks.
+        Stops when ‖x − x_before‖ / ‖x − mean x‖ is below it, in the window: beyond it x settles when nobody looks.
     threads
         For the kernels of a step.
 
@@ -190,6 +190,7 @@ def admm(
 
 _DATA_STIFFNESS = np.float32(0.25)  # ρ of the data's copy, whose term has curvature 2: measured on phantoms
 _RELAXATION = np.float32(1.8)
+_LEAST_SPREAD = 1e-3  # of x: what varies less is as good as constant
 
 
 def _prior_copy(
@@ -274,12 +275,14 @@ def _update(
 
 
 def _change(x: Array, before: Array, view: tuple[slice, ...], threads: int) -> float:
-    """‖x − before‖ / ‖x‖ in the view."""
+    """‖x − before‖ / ‖x − mean x‖ in the view; x has a range of about one."""
     part, earlier = (each[view].reshape(-1, view[-1].stop - view[-1].start) for each in (x, before))
-    sums = np.empty((len(part), 2))
-    in_slabs(lambda start, stop: _change_rows(part, earlier, sums, start, stop), len(part), threads)
-    moved, size = sums.sum(axis=0)
-    return float(np.sqrt(moved / max(size, 1e-30)))
+    sums = np.empty((len(part), 3))
+    pivot = part[0, 0]  # squares about it do not cancel
+    in_slabs(lambda start, stop: _change_rows(part, earlier, pivot, sums, start, stop), len(part), threads)
+    moved, above, squares = sums.sum(axis=0)
+    size = max(squares - above**2 / part.size, _LEAST_SPREAD**2 * part.size)
+    return float(np.sqrt(moved / size))
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
@@ -316,15 +319,16 @@ def _half_squares(transform: Any, otf: Any, measured: Any, even: bool) -> float:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _change_rows(x: Any, before: Any, sums: Any, start: int, stop: int) -> float:
+def _change_rows(x: Any, before: Any, pivot: Any, sums: Any, start: int, stop: int) -> float:
     for row in range(start, stop):
         one, two = x[row], before[row]
-        moved, size = np.float32(0), np.float32(0)
+        moved, above, squares = np.float32(0), np.float32(0), np.float32(0)
         for k in range(one.size):
             c = np.uintp(k)
             moved += (one[c] - two[c]) ** 2
-            size += one[c] ** 2
-        sums[row, 0], sums[row, 1] = moved, size
+            above += one[c] - pivot
+            squares += (one[c] - pivot) ** 2
+        sums[row, 0], sums[row, 1], sums[row, 2] = moved, above, squares
     return 0.0
 
 

@@ -87,6 +87,32 @@ def test_scaling_the_data_scales_the_result_and_leaves_lambda(name):
     np.testing.assert_allclose(thousand.data / 1000, one.data, atol=2e-3 * np.ptp(y))
 
 
+@pytest.mark.parametrize("name", ["tikhonov", "tv", "wavelet", "denoiser"])
+def test_a_black_level_moves_the_result_and_nothing_else(name):
+    _, y = image("particles", 1.5, 100, size=96)
+    one = ir.deconvolve(y, PSF, regulariser=name)
+    for black in (10000.0, -31908.0):
+        moved = ir.deconvolve(y + black, PSF, regulariser=name)
+        assert moved.lam == pytest.approx(one.lam, rel=2e-3)
+        assert moved.record["n_iter"] == one.record["n_iter"]
+        np.testing.assert_allclose(moved.data - black, one.data, atol=2e-3 * np.ptp(y))
+
+
+def test_a_black_level_under_a_constraint_does_not_stop_the_iterations():
+    _, y = image("particles", 1.5, 100, size=96)
+    options = {"nonnegative": True, "lam": 0.05}
+    one, moved = (ir.deconvolve(each, PSF, **options) for each in (y, y + 10000.0))
+    assert moved.record["n_iter"] > 0.5 * one.record["n_iter"]
+
+
+@pytest.mark.parametrize("name", ["tikhonov", "tv"])
+def test_data_of_any_size(name):
+    _, y = image("particles", 1.5, 100, size=64)
+    one, huge = (ir.deconvolve(each, PSF, regulariser=name) for each in (y, y * np.float32(1e15)))
+    assert huge.lam == pytest.approx(one.lam, rel=2e-3)
+    np.testing.assert_allclose(huge.data / 1e15, one.data, atol=2e-3 * np.ptp(y))
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64", ">i2", ">f4"])
 def test_every_dtype_gives_the_same_float32(dtype):
     _, y = image("slabs", 1.5, 100, size=64)
@@ -202,6 +228,18 @@ def test_masked_pixels_are_not_looked_at():
     assert rmse(masked.data, x) < 1.15 * rmse(ir.deconvolve(y, PSF, lam=0.05).data, x)
     missing = ir.deconvolve(np.where(weights > 0, y, np.nan), PSF, lam=0.05)
     assert rmse(missing.data, x) < 1.15 * rmse(ir.deconvolve(y, PSF, lam=0.05).data, x)
+
+
+@pytest.mark.parametrize("name", ["tv", "roughness"])
+def test_residual_over_noise_counts_the_pixels_that_count(name):
+    _, y = image("slabs", 1.5, 200, size=96)
+    half = np.ones_like(y)
+    half[:, ::2] = 0
+    options = {"regulariser": name, "lam": 0.02, "noise_sigma": 10.0}
+    whole, some = (ir.deconvolve(y, PSF, w, **options).record["residual_over_noise"] for w in (None, half))
+    missing = ir.deconvolve(np.where(half > 0, y, np.nan), PSF, **options).record["residual_over_noise"]
+    assert some == pytest.approx(whole, rel=0.1)
+    assert missing == pytest.approx(some, rel=1e-3)
 
 
 # Blocks.
@@ -328,6 +366,7 @@ def test_one_pixel_wide():
         (np.ones((8, 8)), np.zeros((3, 3)), {}, "sums to 0"),
         (np.ones((8, 8)), np.full((3, 3), np.nan), {}, "NaN"),
         (np.ones((8, 8)), np.ones((3, 3)), {"lam": -1}, "lam=-1"),
+        (np.ones((8, 8)), np.ones((3, 3)), {"background": 2.0}, "noise='poisson', or subtract"),
         (np.ones((8, 8)), np.ones((3, 3)), {"regulariser": "tvv"}, "'l2', 'tikhonov', 'tv'"),
         (np.ones((8, 8)), np.ones((3, 3)), {"lamda": 1}, "no parameter 'lamda'"),
         (np.ones((8, 8)), np.ones((3, 3)), {"weights": np.ones(5)}, r"shape \(5,\)"),
