@@ -291,6 +291,35 @@ def test_cancel_in_the_middle_changes_nothing(qtbot, viewer, phantom, held):
     assert len(viewer.layers) == 2
 
 
+@pytest.mark.parametrize("regulariser", ["tv", "l1", "roughness"])
+def test_cancel_at_any_moment_leaves_no_layer(qtbot, viewer, phantom, regulariser):
+    viewer.add_image(phantom[1], name="HAADF", **CALIBRATED)
+    lam = {"tv": None, "l1": 1e-3, "roughness": None}[regulariser]  # None: also while λ is chosen
+    dock = open_dock(viewer, lam=lam, regulariser=regulariser, n_iter=2000, tolerance=1e-9)
+    before = state(viewer)
+    for wait_ms in np.random.default_rng(6).exponential(150, 6).astype(int).tolist():
+        qtbot.mouseClick(dock.run_button, Qt.MouseButton.LeftButton)
+        qtbot.wait(wait_ms)
+        assert dock.run_row.running, "it would take far longer"
+        with qtbot.waitSignal(dock.finished, timeout=WAIT_MS) as end:
+            qtbot.mouseClick(dock.run_row.cancel_button, Qt.MouseButton.LeftButton)
+        assert end.args == [None]
+        assert state(viewer) == before
+        assert dock.run_button.isEnabled()
+
+
+def test_the_preview_switched_off_at_any_moment_leaves_no_layer(qtbot, viewer, phantom):
+    viewer.add_image(phantom[1], name="HAADF", **CALIBRATED)
+    dock = open_dock(viewer, lam=1e-3, regulariser="tv", n_iter=2000, tolerance=1e-9)
+    before = state(viewer)
+    for wait_ms in np.random.default_rng(7).exponential(300, 8).astype(int).tolist():
+        dock.preview_box.setChecked(True)
+        qtbot.wait(wait_ms)
+        dock.preview_box.setChecked(False)
+        qtbot.waitUntil(lambda: not dock.preview.busy, timeout=WAIT_MS)
+        assert state(viewer) == before
+
+
 def test_done_keeps_the_current_iterate(qtbot, viewer, phantom, held):
     viewer.add_image(phantom[1], name="HAADF", **CALIBRATED)
     dock = open_dock(viewer, lam=0.01)

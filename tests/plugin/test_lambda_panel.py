@@ -11,11 +11,12 @@ import pytest
 from matplotlib.backend_bases import MouseButton, MouseEvent
 from napari.utils.notifications import notification_manager
 from phantoms import image
-from qtpy.QtCore import QPointF, Qt
+from qtpy.QtCore import QPoint, QPointF, QRect, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication
 
 import napari_invrecon as ir
+from napari_invrecon.plugin import preview as preview_module
 from napari_invrecon.plugin.plots import labels, scores, theme_colours
 from napari_invrecon.plugin.samples import lecture_deblurring_1d
 from napari_invrecon.recon.probe import AiryPSF, LorentzianPSF, StemProbe
@@ -155,13 +156,30 @@ def test_labels_and_numbers_leave_the_plots_their_room(dock):
         assert text.get_window_extent().x1 <= plot.figure.bbox.x1
 
 
-def test_the_dock_fits_in_320_pixels_and_is_scrolled_up_and_down_only(dock, viewer, curve):
+def contrast(label):
+    """Between the lightest and the darkest pixel of a label as it is seen, of 255."""
+    window = label.window()
+    QApplication.processEvents()
+    picture = window.grab(QRect(label.mapTo(window, QPoint(0, 0)), label.size())).toImage()
+    seen = [
+        picture.pixelColor(x, y).lightness() for y in range(0, picture.height(), 2) for x in range(picture.width() // 2)
+    ]
+    return max(seen) - min(seen)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_dock_fits_in_320_pixels_and_is_scrolled_up_and_down_only(dock, viewer, curve, qtbot, theme):
+    viewer.theme = theme
     dock.lambda_panel.show_curve(curve)
     dock.lambda_panel.section.expand()
+    run(dock, qtbot)  # brings the verdict and its buttons
     QApplication.processEvents()
     assert dock.minimumSizeHint().width() <= 320
     assert dock.minimumSizeHint().height() < 400
     assert dock.run_button.isVisible()
+    for label in (dock.compare.label, dock.run_row.status_label):
+        assert label.text()
+        assert contrast(label) > 100, label.text()
 
 
 def test_the_wheel_changes_no_value_in_passing(dock):
@@ -202,6 +220,23 @@ def test_the_preview_follows_lam_in_place_and_goes_with_its_tick(dock, viewer, q
     assert preview.data.std() < first.std()
     dock.preview_box.setChecked(False)
     assert [layer.name for layer in viewer.layers] == ["image"]
+
+
+def test_an_iterative_preview_is_shown_before_it_has_converged(dock, qtbot, monkeypatch):
+    monkeypatch.setattr(preview_module, "_PATIENCE_S", 0.0)
+    looks = []
+    dock.preview.looked.connect(lambda looked: looks.append((looked.lam, looked.final, dock.preview_box.text())))
+    dock.settings.set_values({"regulariser": "tv", "tolerance": 1e-6, "n_iter": 2000})
+    dock.lam.value = 1e-4
+    dock.preview_box.setChecked(True)
+    qtbot.waitUntil(lambda: len(looks) > 1, timeout=30_000)
+    assert not any(final for _, final, _ in looks)
+    dock.lam.value = 1e-1
+    looks.clear()
+    settle(dock, qtbot)
+    assert {lam for lam, *_ in looks} == {1e-1}, "nothing of the λ before"
+    assert [final for _, final, _ in looks] == [False] * (len(looks) - 1) + [True]
+    assert dock.preview_box.text() == "Preview"
 
 
 def test_deleting_the_preview_switches_it_off(dock, viewer, qtbot):
