@@ -122,8 +122,11 @@ def poisson_gain_offset(
 def looks_like_counts(image: NDArray[Any]) -> bool:
     """Whether the image holds counts: whole numbers from 0 up, with variance ≈ mean (0.5 to 2) in small patches.
 
-    Float arrays count when all their values are whole. An image without any intensity, or smaller than a few
-    patches of 8 × 8 px, is judged by its values alone: at most 1000.
+    Float arrays count when all their values are whole. Whole numbers that all lie a multiple of 2 or more apart are
+    counts times a gain. Where variance against mean is a line that can be trusted, it must be that of counts, with a
+    slope of 0.5 to 1.5 and through the origin (within a quarter of the median mean, as edges lift it), or three
+    standard deviations from there. An image without any intensity, or smaller than a few patches of 8 × 8 px, is
+    judged by its values alone: at most 1000.
     """
     y = np.asarray(image)
     values = y[np.isfinite(y)]
@@ -132,7 +135,18 @@ def looks_like_counts(image: NDArray[Any]) -> bool:
     patches = _patches(y) if y.ndim > 1 else None
     if patches is None or not len(patches.mean):
         return bool(values.max() <= 1000)
-    return bool(0.5 < np.quantile(patches.variance / patches.mean, 0.25) < 2)
+    if not 0.5 < np.quantile(patches.variance / patches.mean, 0.25) < 2:
+        return False
+    levels = np.unique(values).astype(np.int64)
+    if len(levels) > 2 and np.gcd.reduce(np.diff(levels)) > 1:
+        return False
+    try:
+        line = poisson_gain_offset(y)
+    except ValueError:
+        return True  # no line to go by
+    near_one = abs(line.gain - 1) < 0.5 + 3 * line.gain_error
+    through_origin = abs(line.offset) < 0.25 * float(np.median(patches.mean)) + 3 * line.offset_error
+    return near_one and through_origin
 
 
 def thin(

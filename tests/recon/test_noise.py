@@ -235,6 +235,15 @@ def test_other_images_are_not_counts() -> None:
     assert not looks_like_counts(np.array([0, 30000, 1, 2]))
 
 
+@pytest.mark.parametrize("counts", [20, 200])
+@pytest.mark.parametrize("kind", ["particles", "lattice", "ramps"])
+def test_camera_units_are_not_counts(counts: float, kind: str) -> None:
+    n = image(kind, 1.5, counts, size=128)[1]
+    assert looks_like_counts(n)
+    for gain, offset in ((7, 500), (2, 100), (1, max(100, counts)), (2.5, 0)):
+        assert not looks_like_counts(np.round(gain * n + offset).astype(np.uint16))
+
+
 def test_thinning_splits_counts_into_independent_poisson_images() -> None:
     counts = RNG(0).poisson(40, (300, 300)).astype(np.float32)
     kept, rest = thin(counts, 0.8, RNG(1))
