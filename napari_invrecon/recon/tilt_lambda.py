@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 LARGEST = {"tv": 0.1, "tv-sart": 0.1, "l1": 0.3, "tikhonov": 1.0}  # far above any good λ of scaled data
 _MOST = 16  # halvings
+_FIRST_SWEEPS = 50  # for the largest λ
+_MORE_SWEEPS = 20  # from one λ to the next, with a step that does not undo what is there
+_MORE_RELAXATION = 0.2  # of the first
 _PAST = 2  # solutions after the best score
 _HELD_OUT = 0.1
 _PROBE_STEP = 0.3  # of the noise
@@ -47,8 +50,8 @@ def tilt_curve(
     problem, data, weights
         Scaled, as for `solve`.
     rules
-        Those whose answer is wanted: "holdout" needs a second solution at each λ, from which a tenth of the tilts is
-        hidden; "gcv", "sure" and "balanced" need one of data with a known perturbation.
+        Those whose answer is wanted. "holdout" alone solves without a tenth of the tilts, and the norms of its curve
+        run over the others; "gcv", "sure" and "balanced" need a second solution at each λ, of perturbed data.
     grid
         The weights, all of them; None: halved until each rule has its answer.
     seed
@@ -61,25 +64,39 @@ def tilt_curve(
     The degrees of freedom by a finite difference along one random ±1 vector: Ramani, Blu & Unser 2008,
     doi:10.1109/TIP.2008.2001404.
     """
+    if problem.algorithm == "tv":  # the same minimiser, sooner
+        problem = dataclasses.replace(problem, algorithm="tv-sart", n_iter=min(problem.n_iter, _FIRST_SWEEPS))
     rng = np.random.default_rng(seed)
     shown, hidden = _held_out(problem, data, weights, rng)
     sigma = problem.noise_level
     w = np.ones((), np.float32) if weights is None else weights
-    n = float(np.count_nonzero(np.broadcast_to(w, data.shape)))
-    probe = rng.choice(np.array([-1, 1], np.float32), data.shape).astype(np.float32)
-    step = np.float32(_PROBE_STEP * (sigma or 0.01 * float(np.std(data))))
     wants_freedom = bool({"gcv", "sure", "balanced"} & set(rules))
     wants_holdout = "holdout" in rules
+    wants_plain = wants_freedom or not wants_holdout
+    n = float(np.count_nonzero(np.broadcast_to(w if wants_plain else shown, data.shape)))
+    probe = rng.choice(np.array([-1, 1], np.float32), data.shape).astype(np.float32)
+    step = np.float32(_PROBE_STEP * (sigma or 0.01 * float(np.std(data))))
 
     plain = nudged = held = None
     rows: list[tuple[float, float, float, float, float]] = []
     lams = halvings(problem.algorithm) if grid is None else np.sort(grid)[::-1]
     for count, lam in enumerate(lams, start=1):
         stage = f"choosing λ ({count} of at most {len(lams)})"
-        plain = yield from _solved(problem, data, weights, float(lam), plain, stage, count, len(lams), threads)
-        predicted = problem.predict(plain, threads)
-        residual2 = float(np.sum(w * np.square(predicted - data), dtype=np.float64))
+        if count == 2 and grid is None and problem.algorithm == "tv-sart":
+            problem = dataclasses.replace(
+                problem,
+                n_iter=min(problem.n_iter, _MORE_SWEEPS),
+                relaxation=_MORE_RELAXATION * problem.relaxation,
+            )
         freedom = missed = float("nan")
+        if wants_holdout:
+            held = yield from _solved(problem, data, shown, float(lam), held, stage, count, len(lams), threads)
+            missed = _missed(problem, data, weights, held, hidden, threads)
+        if wants_plain:
+            plain = yield from _solved(problem, data, weights, float(lam), plain, stage, count, len(lams), threads)
+        found, seen = (held, shown) if plain is None else (plain, w)
+        predicted = problem.predict(found, threads)
+        residual2 = float(np.sum(seen * np.square(predicted - data), dtype=np.float64))
         if wants_freedom:
             moved: Array = (data + step * probe).astype(np.float32)
             nudged = yield from _solved(
@@ -95,12 +112,7 @@ def tilt_curve(
             )
             answer = problem.predict(nudged, threads)
             freedom = float(np.sum(w * probe / step * (answer - predicted), dtype=np.float64))
-        if wants_holdout:
-            held = yield from _solved(
-                problem, data, shown, float(lam), plain if held is None else held, stage, count, len(lams), threads
-            )
-            missed = _missed(problem, data, weights, held, hidden, threads)
-        rows.append((float(lam), residual2, _penalty(problem.algorithm, plain), freedom, missed))
+        rows.append((float(lam), residual2, _penalty(problem.algorithm, found), freedom, missed))
         if grid is None and _settled(rows, n, sigma, rules):
             break
     columns = (np.array(column)[::-1] for column in zip(*rows, strict=True))
