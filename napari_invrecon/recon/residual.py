@@ -45,7 +45,7 @@ def judge(record: dict[str, Any]) -> str:
     ratio, noise = record["residual_over_noise"], record.get("noise_is", "white")
     if noise == "white" or ratio is None:
         said = [verdict(ratio)]
-    elif record["lam_rule"] == "l-curve":
+    elif record["lam_rule"].startswith("l-curve"):  # also that of a frozen denoiser
         said = [f"residual/noise {ratio:.3g}: λ is the L-curve's corner, as σ holds only the white part of the noise."]
     else:
         said = [
