@@ -40,7 +40,7 @@ class TiltProblem:
     tolerance
         Stops when ‖x − x_before‖/‖x‖ is below it; 0: never.
     relaxation
-        Of the steps of "sirt", "sart" and "tv-sart", in (0, 2).
+        Of the steps of "sirt", "sart" and "tv-sart", in (0, 2). None: 1, and 0.5 of "sart".
     filter
         Of "fbp".
     noise_level
@@ -54,7 +54,7 @@ class TiltProblem:
     nonnegative: bool = True
     n_iter: int = 100
     tolerance: float = 1e-3
-    relaxation: float = 1.0
+    relaxation: float | None = None
     filter: FilterName = "ramp"
     noise_level: float | None = None
 

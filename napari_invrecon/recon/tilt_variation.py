@@ -47,9 +47,9 @@ def tv_sart(
     dual, ahead, predicted = variation_dual(x.shape), x.copy(), np.empty_like(data)
     if x.any():
         _aim(dual, x, lam, threads)
-    t, tau_before = 1.0, 2.0
+    t, tau_before, share = 1.0, 2.0, 1.0 if problem.relaxation is None else problem.relaxation
     for step in range(1, problem.n_iter + 1):
-        tau = problem.relaxation / largest / (1 + (step - 1) / _DECAY)
+        tau = share / largest / (1 + (step - 1) / _DECAY)
         sweep(problem, data, np.float32(tau) * ones, ahead, False, threads)
         dual *= np.float32(tau / tau_before)
         shrink(ahead, dual, tau * lam / 2, problem.nonnegative, _DUAL_STEPS, threads)

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/tomography_quality.py [--parts slice volume] [--seeds 0 1 2] [--size 96]
 
-Prints markdown. Slice: Shepp–Logan 256², 71 tilts −70…70°, projected by ASTRA's strips, Gaussian noise of 2 % of the
-maximum. Volume: ellipsoids whose line integrals are written down, 71 and 15 tilts, noise of 3 %. No peer that is not
-installed is shown. "best" takes the setting with the least error, which nobody knows who has no truth.
+Prints each figure on stderr as it is there, and in the end markdown. Slice: Shepp–Logan 256², 71 tilts −70…70°,
+projected by ASTRA's strips, Gaussian noise of 2 % of the maximum. Volume: ellipsoids whose line integrals are written
+down, 71 and 15 tilts, noise of 3 %. No peer that is not installed is shown. "best" takes the setting with the least
+error, which nobody knows who has no truth.
 """
 
 import argparse
@@ -127,6 +128,9 @@ def slice_table(seeds: list[int], slow: bool) -> None:
         error = rmse(x, truth)
         rows.setdefault(name, []).append((error, structural_similarity(truth, x, data_range=1.0), seconds))
         notes.setdefault(name, []).append(text)
+        print(
+            f"seed {seed}: {name}: RMSE {error:.4f}, SSIM {rows[name][-1][1]:.3f} {text}", file=sys.stderr, flush=True
+        )
         return error
 
     for seed in seeds:
@@ -174,8 +178,9 @@ def volume_table(seeds: list[int], size: int) -> None:
         for seed in seeds:
             stack, _ = with_gaussian_noise(clean, 0.03, seed)
 
-            def note(name: str, error: float, count: int = count) -> None:
+            def note(name: str, error: float, count: int = count, seed: int = seed) -> None:
                 rows.setdefault(name, {}).setdefault(count, []).append(error)
+                print(f"seed {seed}, {count} tilts: {name}: {error:.4f}", file=sys.stderr, flush=True)
 
             note("fbp, hann", rmse(volume_of(stack, angles, algorithm="fbp", filter="hann")[0], truth))
             error, _, _ = best_iterate(stack, angles, truth, "sirt", 60)

@@ -149,7 +149,7 @@ def test_the_last_iterate_says_why(algorithm, y):
 @pytest.mark.parametrize("algorithm", ["sirt", "sart"])
 def test_sirt_and_sart_stop_at_the_noise(algorithm):
     y = balls(noise=0.05)
-    asked = problem(algorithm, n_iter=300, tolerance=0, noise_level=0.05, relaxation=0.5)
+    asked = problem(algorithm, n_iter=300, tolerance=0, noise_level=0.05)
     *_, before, last = solve(asked, y, 0.0)
     assert before.residual > 1 >= last.residual
     assert last.stage == "fits to the noise"
