@@ -5,6 +5,7 @@ result = ir.deconvolve(image, ir.gaussian_psf(2.0))
 result.data, result.lam, result.record
 """
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from napari_invrecon.recon.alignment import Alignment, AlignmentSettings, align, apply_alignment
 from napari_invrecon.recon.deconvolution import DeconvolutionSettings, deconvolve, lambda_curve
 from napari_invrecon.recon.energy import EnergySettings, deconvolve_energy
+from napari_invrecon.recon.fusion import FusionResult, FusionSettings, fuse
 from napari_invrecon.recon.lambda_choice import LambdaCurve
 from napari_invrecon.recon.naive import NaiveInverse, naive
 from napari_invrecon.recon.probe import psf_from_description
@@ -25,6 +27,8 @@ __all__ = [
     "AlignmentSettings",
     "DeconvolutionSettings",
     "EnergySettings",
+    "FusionResult",
+    "FusionSettings",
     "LambdaCurve",
     "NaiveInverse",
     "Reconstruction",
@@ -33,6 +37,7 @@ __all__ = [
     "apply_alignment",
     "deconvolve",
     "deconvolve_energy",
+    "fuse",
     "gaussian_psf",
     "lambda_curve",
     "naive",
@@ -49,8 +54,8 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
     record : dict
         ``Reconstruction.record``, or a layer's ``metadata["invrecon"]``.
     sources : sequence of arrays
-        In the order in which the function took them; a point-spread function that was a model, and tilt angles, may be
-        left out (None).
+        In the order of ``record["sources"]``; a point-spread function that was a model, and tilt angles, may be left
+        out (None).
 
     Returns
     -------
@@ -67,10 +72,13 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
     UserWarning
         A source is not the one that was recorded.
     """
-    if record.get("method") not in ("deconvolve", "deconvolve_energy", "reconstruct_tilt_series"):
-        expected = "expected 'deconvolve', 'deconvolve_energy' or 'reconstruct_tilt_series'"
+    if record.get("method") not in ("deconvolve", "deconvolve_energy", "reconstruct_tilt_series", "fuse"):
+        expected = "expected 'deconvolve', 'deconvolve_energy', 'reconstruct_tilt_series' or 'fuse'"
         raise ValueError(f"the record's method is {record.get('method')!r}: {expected}")
     described = record["sources"]
+    if len(sources) > len(described):
+        roles = ", ".join(entry["role"] for entry in described)
+        raise ValueError(f"{len(sources)} sources for a record of {len(described)}: pass {roles}, in this order")
     given = list(sources) + [None] * (len(described) - len(sources))
     if given[0] is None:
         raise ValueError("the image is missing: pass the arrays in the order of record['sources']")
@@ -85,9 +93,17 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
         same = TomographySettings(**(record["settings"] | {"lam": record["lam"]}))
         last = record["n_iter"] if record["stopped"] == "asked to finish" else None
         return _finish_at(tomography(given[0], angles, same), last)
-    psf = psf_from_description(described[1]) if given[1] is None else given[1]
+    if record["method"] == "fuse":
+        haadf, maps, *region = given
+        chosen = FusionSettings(**(record["settings"] | {"lam": record["lam"], "coupling": record["coupling"]}))
+        last = record["n_iter"] if record["stopped"] == "asked" else chosen.n_iter
+        return fuse(haadf, maps, *region, **(dataclasses.asdict(chosen) | {"n_iter": last}))
+    by_role = {entry["role"]: array for entry, array in zip(described, given, strict=True)}
+    psf = psf_from_description(described[1]) if by_role["psf"] is None else by_role["psf"]
     settings = record["settings"] | {"lam": record["lam"]}
-    return deconvolve(given[0], psf, *given[2:], **settings)
+    if record["stopped"] == "asked to finish":
+        settings["n_iter"] = record["n_iter"]
+    return deconvolve(by_role["image"], psf, by_role.get("weights"), by_role.get("reference"), **settings)
 
 
 def _finish_at(steps: Steps[Reconstruction], last: int | None) -> Reconstruction:

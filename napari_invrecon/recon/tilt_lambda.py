@@ -95,6 +95,7 @@ def tilt_curve(
         if wants_plain:
             plain = yield from _solved(problem, data, weights, float(lam), plain, stage, count, len(lams), threads)
         found, seen = (held, shown) if plain is None else (plain, w)
+        assert found is not None
         predicted = problem.predict(found, threads)
         residual2 = float(np.sum(seen * np.square(predicted - data), dtype=np.float64))
         if wants_freedom:

@@ -6,6 +6,7 @@ import pytest
 from phantoms import image
 
 import napari_invrecon as ir
+from napari_invrecon.recon.deconvolution import deconvolution
 from napari_invrecon.recon.probe import GaussianPSF
 from napari_invrecon.recon.record import array_hash
 
@@ -58,3 +59,29 @@ def test_replay_along_the_energy(method):
     first = ir.deconvolve_energy(spectrum, kernel, method=method)
     again = ir.replay(first.record, [spectrum, kernel])
     assert array_hash(again.data) == array_hash(first.data)
+
+
+def test_replay_with_a_region_and_no_weights():
+    x, y = image("particles", 1.5, 100, size=64)
+    region = x == x.min()
+    first = ir.deconvolve(y, ir.gaussian_psf(1.5), reference=region)
+    again = ir.replay(first.record, [y, ir.gaussian_psf(1.5), region])
+    assert np.array_equal(again.data, first.data)
+    with pytest.raises(ValueError, match="4 sources for a record of 3: pass image, psf, reference"):
+        ir.replay(first.record, [y, ir.gaussian_psf(1.5), None, region])
+
+
+def test_replay_of_a_run_that_was_asked_to_finish():
+    _, y = image("particles", 1.5, 100, size=64)
+    psf = ir.gaussian_psf(1.5)
+    steps = deconvolution(y, psf, None, ir.DeconvolutionSettings(lam=0.02))
+    asked = None
+    while True:
+        try:
+            state = steps.send(asked)
+        except StopIteration as end:
+            first = end.value
+            break
+        asked = state.x is not None and state.step >= 5
+    assert first.record["stopped"] == "asked to finish"
+    assert np.array_equal(ir.replay(first.record, [y, psf]).data, first.data)
