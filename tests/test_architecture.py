@@ -43,12 +43,23 @@ RECON_LAYERS = (
         "denoisers",
         "noise",
         "detector",
+        "guided_tv",
         "psf",
         "measured_psf",
         "probe",
         "zero_loss",
     },
-    {"solvers", "closed_form", "roughness", "lambda_choice", "diagnostics", "tilt_series", "tilt_transforms", "registration"},
+    {
+        "solvers",
+        "closed_form",
+        "roughness",
+        "lambda_choice",
+        "diagnostics",
+        "tilt_series",
+        "tilt_transforms",
+        "registration",
+        "fusion_solver",
+    },
     {
         "blocks",
         "deblurring",
@@ -59,8 +70,10 @@ RECON_LAYERS = (
         "tilt_variation",
         "tilt_proximal",
         "fbp",
+        "couplings",
+        "thinning",
     },
-    {"slabs", "tilt_lambda", "projection_matching"},
+    {"slabs", "tilt_lambda", "projection_matching", "power_coupling"},
 )
 # zarr is recon's array on disc for results larger than memory, not a format that users hand in.
 RECON_THIRD_PARTY = {"numpy", "scipy", "skimage", "numba", "llvmlite", "dask", "distributed", "zarr"}

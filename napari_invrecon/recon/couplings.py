@@ -1,0 +1,106 @@
+"""How the HAADF image depends on the maps: H ≈ h₀ + A Σ a_i x_i^γ, with h₀ and a_i ≥ 0 from the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import nnls
+
+from napari_invrecon.recon.noise import gaussian_sigma
+
+if TYPE_CHECKING:
+    from napari_invrecon.recon.operators import Array
+
+_SMOOTHED_COUNTS = 150.0  # under the smoothing kernel: the maps' noise then biases a by about a per cent
+_SMOOTHING_PX = (1.0, 4.0)
+_SEEN = 3.0  # standard errors
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """H ≈ h₀ + A Σ a_i x_i^γ.
+
+    Attributes
+    ----------
+    offset, slopes, errors
+        h₀, a (element,), and one standard deviation of a.
+    noise, misfit
+        Of one pixel of H: the standard deviation of its noise, and of what the fit leaves beyond noise.
+    gamma, psf_sigma_px
+        γ, and A's.
+    """
+
+    offset: float
+    slopes: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    noise: float
+    misfit: float
+    gamma: float = 1.0
+    psf_sigma_px: float = 0.0
+
+    @property
+    def spread(self) -> float:
+        """s_H, the standard deviation of H about the fit."""
+        return float(np.hypot(self.noise, self.misfit))
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(element,): whether the HAADF sees the element, a above three standard errors."""
+        return self.slopes > _SEEN * self.errors
+
+    def blurred(self, image: Array) -> Array:
+        """A image."""
+        if self.psf_sigma_px == 0:
+            return image
+        return np.asarray(gaussian_filter(image, self.psf_sigma_px, mode="reflect"), np.float32)
+
+    def residual(self, haadf: Array, x: Array) -> Array:
+        """H − h₀ − A Σ a_i x_i^γ (y, x), NaN where H is."""
+        signal = np.tensordot(self.slopes, np.maximum(x, 0) ** self.gamma if self.gamma != 1 else x, 1)
+        return np.asarray(haadf - self.offset - self.blurred(signal.astype(np.float32)), np.float32)
+
+
+def calibrate(
+    haadf: Array, x: Array, unit: NDArray[np.float64], *, gamma: float = 1.0, psf_sigma_px: float = 0.0
+) -> Calibration:
+    """Non-negative least squares of the smoothed H on the smoothed maps to the γ, and on a constant.
+
+    ``x`` (element, y, x) are the maps less their background; ``unit`` (element,) is the noise of one pixel of each. The
+    kernel is as wide as the noise asks for, 1 to 4 px. NaN in either is left out.
+    """
+    known = np.isfinite(haadf) & np.isfinite(x).all(0)
+    weight = known.astype(np.float64)
+    level = np.array([float(np.mean(np.abs(each[known]))) if known.any() else 0.0 for each in x])
+    bright = [(m / s) ** 2 for m, s in zip(level, unit, strict=True) if m > 0]
+    wanted = np.sqrt(_SMOOTHED_COUNTS / max(np.median(bright), 1e-9) / (4 * np.pi)) if bright else _SMOOTHING_PX[1]
+    width = float(np.clip(wanted, *_SMOOTHING_PX))
+    mass = gaussian_filter(weight, width, mode="nearest")
+    inside = mass > 0.5
+
+    def smooth(image: NDArray[Any]) -> NDArray[np.float64]:
+        filled = gaussian_filter(np.where(known, image, 0.0), width, mode="nearest")
+        return np.asarray(filled[inside] / mass[inside], np.float64)
+
+    if not inside.any():
+        raise ValueError("the HAADF and the maps have no pixel in common that is finite: check their NaN")
+    columns = np.stack([np.maximum(smooth(each), 0) ** gamma for each in x], axis=1)
+    seen = smooth(haadf)
+    design, above = columns - columns.mean(0), seen - seen.mean()  # so that the constant is free
+    size = np.maximum(np.linalg.norm(design, axis=0), 1e-30)
+    slopes = nnls(design / size, above)[0] / size
+    offset = float(seen.mean() - columns.mean(0) @ slopes)
+
+    noise = gaussian_sigma(np.where(known, haadf, np.nan))
+    left = above - design @ slopes
+    smoothing = 4 * np.pi * width**2  # the variance of white noise is divided by it
+    from_maps = float(slopes**2 @ unit**2) if gamma == 1 else 0.0
+    beyond = float(np.mean(left**2)) - (noise**2 + from_maps) / smoothing
+    misfit = float(np.sqrt(max(beyond, 0.0)))
+    normal = np.linalg.pinv((design / size).T @ (design / size))
+    scatter = float(np.mean(left**2)) * smoothing  # as many pixels as under the kernel have one error
+    errors = np.sqrt(np.maximum(np.diag(normal) * scatter, 0)) / size
+    return Calibration(offset, slopes, errors, noise, misfit, gamma, psf_sigma_px)

@@ -1,0 +1,227 @@
+"""Fusion: what is conserved, what is refused, and that the HAADF helps where it can."""
+
+import numpy as np
+import pytest
+from fusion_phantoms import psnr, specimen
+
+import napari_invrecon as ir
+from napari_invrecon.recon.couplings import calibrate
+from napari_invrecon.recon.detector import thin
+from napari_invrecon.recon.fusion import FusionSettings, fusion
+from napari_invrecon.recon.fusion_solver import FusionProblem, objective, primal_dual
+from napari_invrecon.recon.guided_tv import (
+    edge_field,
+    guided_gradient,
+    guided_gradient_adjoint,
+    guided_variation,
+)
+from napari_invrecon.recon.solvers import finish
+
+SHAPE = (48, 64)
+COUPLINGS = ("none", "edges", "intensity", "both", "power")
+QUICK = {"lam": 1.0, "coupling": "both", "n_iter": 40}
+
+
+@pytest.fixture(scope="module")
+def domains():
+    return specimen("domains", 10, SHAPE)
+
+
+def test_guided_gradient_and_its_adjoint(domains):
+    rng = np.random.default_rng(0)
+    xi = edge_field(domains[2].astype(np.float32)).astype(np.float64)
+    x, g = rng.standard_normal(SHAPE), rng.standard_normal((2, *SHAPE))
+    assert np.vdot(guided_gradient(x, xi), g) == pytest.approx(np.vdot(x, guided_gradient_adjoint(g, xi)), rel=1e-9)
+    assert np.hypot(*xi).max() < 1
+    slow = np.hypot(*guided_gradient(x, xi)).sum()
+    assert guided_variation(x[None], xi, 0, SHAPE[0]) == pytest.approx(slow, rel=1e-9)
+
+
+def test_a_step_across_the_guides_edge_is_nearly_free():
+    step = np.zeros(SHAPE, np.float32)
+    step[:, 30:] = 1
+    free = np.zeros((2, *SHAPE), np.float32)
+    along = guided_variation(step[None], edge_field(100 * step), 0, SHAPE[0])
+    assert along < 0.1 * guided_variation(step[None], free, 0, SHAPE[0])
+
+
+@pytest.mark.parametrize("coupling", COUPLINGS)
+def test_the_objective_falls(domains, coupling):
+    _, counts, haadf = domains
+    record = ir.fuse(haadf, counts, **(QUICK | {"coupling": coupling})).record
+    values = np.array(record["objective"])
+    assert len(values) >= 3
+    assert np.all(np.diff(values) <= 0)
+    assert values[-1] < values[0]
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_the_minimiser_is_stationary(counts):
+    rng = np.random.default_rng(1)
+    b = rng.poisson(8, (2, 24, 24)).astype(np.float32)
+    haadf = b.sum(0)
+    none = np.zeros((2, 24, 24), np.float32)
+    unit = np.sqrt(b.mean((1, 2)))
+    problem = FusionProblem(b, unit, counts, 0.5, True, none, np.full_like(b, 0.7), 0.7 * haadf)
+    x = finish(primal_dual(problem, 0.8, b, n_iter=3000, tolerance=0.0)).x
+    least = objective(problem, x, 0.8)
+    for _ in range(20):
+        other = np.maximum(x + 0.05 * rng.standard_normal(x.shape).astype(np.float32), 0)
+        assert objective(problem, other, 0.8) > least
+    smaller, larger = (objective(problem, x * np.float32(f), 0.8) for f in (0.995, 1.005))
+    assert min(smaller, larger) > least
+
+
+def test_order_of_the_elements_does_not_matter(domains):
+    _, counts, haadf = domains
+    order = [2, 0, 1]
+    straight = ir.fuse(haadf, counts, **QUICK).data
+    turned = ir.fuse(haadf, counts[order], **QUICK).data
+    np.testing.assert_allclose(turned, straight[order], rtol=2e-3, atol=2e-3)
+
+
+def test_units_are_kept_and_inputs_unchanged(domains):
+    truth, counts, haadf = domains
+    before = counts.copy(), haadf.copy()
+    result = ir.fuse(haadf, counts, **QUICK)
+    assert np.array_equal(before[0], counts)
+    assert np.array_equal(before[1], haadf)
+    assert result.data.shape == truth.shape
+    assert result.data.dtype == np.float32
+    np.testing.assert_allclose(result.data.mean((1, 2)), counts.mean((1, 2)), rtol=0.03)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_values_at_any_scale(domains, factor):
+    truth, _, haadf = domains
+    values = truth + np.random.default_rng(2).standard_normal(truth.shape)
+    one = ir.fuse(haadf, values, **QUICK)
+    other = ir.fuse(haadf, values * factor, **QUICK)
+    assert one.record["noise"] == "gaussian"
+    assert psnr(one.data, truth) > psnr(values, truth) + 5
+    np.testing.assert_allclose(other.data / factor, one.data, rtol=5e-3, atol=5e-3)
+
+
+def test_one_element_and_a_map_of_zeros(domains):
+    _, counts, haadf = domains
+    single = ir.fuse(haadf, counts[:1], **QUICK)
+    assert single.data.shape == (1, *SHAPE)
+    empty = counts.copy()
+    empty[1] = 0
+    result = ir.fuse(haadf, empty, elements="Ce, Co, Ni", **QUICK)
+    assert np.all(result.data[1] == 0)
+    assert "the HAADF cannot see Co" in result.record["flags"]
+
+
+def test_unknown_pixels_are_filled(domains):
+    truth, counts, haadf = domains
+    holes, dark = counts.astype(float), haadf.astype(float)
+    holes[:, 10:14, 20:24] = np.nan
+    dark[30, 30] = np.nan
+    result = ir.fuse(dark, holes, **QUICK).data
+    assert np.isfinite(result).all()
+    assert np.abs(result - truth)[:, 10:14, 20:24].mean() < 2
+
+
+def test_background_is_no_element():
+    truth, counts, haadf = specimen("core-shell", 10, SHAPE, background=3.0)
+    data = ir.fuse(haadf, counts, background=3.0, **QUICK).data
+    np.testing.assert_allclose(data.mean((1, 2)), truth.mean((1, 2)), atol=0.3)
+    assert data.min() >= 0
+
+
+@pytest.mark.parametrize(
+    ("haadf", "maps", "keywords", "message"),
+    [
+        ((48, 64), (3, 40, 64), {}, "expected the same pixels"),
+        ((48, 64), (48, 64), {}, r"expected \(element, y, x\)"),
+        ((2, 48, 64), (3, 48, 64), {}, r"expected \(y, x\)"),
+        ((48, 64), (3, 48, 64), {"elements": "Ce, Co"}, "2 elements are named but there are 3 maps"),
+    ],
+)
+def test_shapes_that_do_not_fit(haadf, maps, keywords, message):
+    with pytest.raises(ValueError, match=message):
+        ir.fuse(np.ones(haadf), np.ones(maps), **keywords)
+
+
+def test_values_that_are_no_counts(domains):
+    with pytest.raises(ValueError, match="no counts"):
+        ir.fuse(domains[2], domains[1] + 0.5, noise="poisson")
+
+
+def test_a_finer_haadf_is_binned(domains):
+    _, counts, haadf = domains
+    finer = ir.fuse(np.kron(haadf, np.ones((4, 4))), counts, **QUICK)
+    assert finer.record["haadf_binning"] == 4
+    np.testing.assert_allclose(finer.data, ir.fuse(haadf, counts, **QUICK).data, rtol=1e-4)
+
+
+def test_a_shift_is_found():
+    _, counts, haadf = specimen("core-shell", 30, (96, 96), shift=(2, -3))
+    record = ir.fuse(haadf, counts, register=True, **QUICK).record
+    assert record["shift_px"] == pytest.approx([-2, 3], abs=0.4)
+
+
+def test_the_calibration_finds_what_made_the_haadf():
+    truth, counts, _ = specimen("domains", 30, (96, 96))
+    haadf = 50 + np.tensordot((2.0, 5.0, 9.0), truth, 1)
+    haadf += np.random.default_rng(3).standard_normal(haadf.shape)
+    found = calibrate(haadf.astype(np.float32), counts.astype(np.float32), np.sqrt(counts.mean((1, 2))))
+    assert found.slopes == pytest.approx([2, 5, 9], rel=0.15)
+    assert found.offset == pytest.approx(50, abs=15)
+    assert found.seen.all()
+
+
+def test_thinned_counts_are_the_whole(domains):
+    kept, rest = thin(domains[1], 0.8, np.random.default_rng(0))
+    assert np.array_equal(kept + rest, domains[1])
+
+
+def test_cancel_and_done_at_any_iterate(domains):
+    _, counts, haadf = domains
+    for stop in range(8):
+        steps = fusion(haadf, counts, FusionSettings())
+        for _ in range(stop + 1):
+            next(steps)
+        steps.close()
+    assert done_at_once(fusion(haadf, counts, FusionSettings())).data.shape == counts.shape
+
+
+def done_at_once(steps):
+    next(steps)
+    try:
+        while True:
+            steps.send(True)
+    except StopIteration as end:
+        return end.value
+
+
+def test_replay(domains):
+    _, counts, haadf = domains
+    first = ir.fuse(haadf, counts, n_draws=3, seed=4)
+    again = ir.replay(first.record, [haadf, counts])
+    assert np.array_equal(first.data, again.data)
+    assert first.standard_error.shape == counts.shape
+    assert np.all(first.standard_error >= 0)
+    assert 0 < first.standard_error.mean() < np.sqrt(counts.mean())
+
+
+@pytest.mark.parametrize("law", ["linear", "power"])
+def test_everything_from_the_data_beats_maps_alone(law):
+    truth, counts, haadf = specimen("domains", 10, (96, 96), law)
+    result = ir.fuse(haadf, counts)
+    alone = ir.fuse(haadf, counts, coupling="none")
+    assert result.record["coupling"] != "none"
+    assert psnr(result.data, truth) > psnr(alone.data, truth) - 0.2
+    assert psnr(result.data, truth) > psnr(counts, truth) + 12
+    assert set(result.record["candidates"]) == {"none", "edges", "intensity", "both"}
+
+
+def test_a_reference_region_comes_out_flat():
+    _, counts, haadf = specimen("core-shell", 10, (64, 64))
+    vacuum = np.zeros((64, 64), bool)
+    vacuum[:, :4] = True
+    flat = ir.fuse(haadf, counts, vacuum, coupling="edges")
+    assert flat.lam >= ir.fuse(haadf, counts, coupling="edges").lam * 0.999
+    with pytest.raises(ValueError, match="array of bool"):
+        ir.fuse(haadf, counts, vacuum[:10], **QUICK)
