@@ -203,3 +203,12 @@ def test_number_field_keeps_every_digit(qtbot):
         field.setValue(value)
         assert field.value() == value
         assert float(field.text()) == value
+
+
+def test_a_long_rule_does_not_widen_the_dock(qtbot):
+    control = LambdaControl()
+    qtbot.addWidget(control)
+    control.show_chosen(0.0464, "l-curve, of the frozen denoiser")
+    assert control.automatic_box.text() == "automatic: 0.0464 (l-curve)"
+    control.show_chosen(1e3, "the image is constant: any λ gives it back")
+    assert control.minimumSizeHint().width() < 300

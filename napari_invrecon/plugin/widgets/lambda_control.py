@@ -82,7 +82,8 @@ class LambdaControl(QWidget):
     def show_chosen(self, lam: float, rule: str) -> None:
         """After an automatic run: show "automatic: 3.2e-05 (GCV)"; the slider starts there if automatic is unticked."""
         rounded = float(f"{lam:.3g}")
-        self.automatic_box.setText(f"automatic: {rounded:.3g} ({rule})")
+        short = rule.partition(",")[0].partition(":")[0]  # a dock has no room for the remark after it
+        self.automatic_box.setText(f"automatic: {rounded:.3g} ({short})")
         if self.automatic_box.isChecked() and rounded > 0:
             self._show(rounded)
 
