@@ -4,6 +4,7 @@
 
 Prints markdown. Times are medians of five rounds, in each of which every method runs once; the first round, in which
 numba compiles, does not count. Memory is the peak resident size of a fresh process that does nothing else.
+CPU seconds, of all threads together, hold on a busy machine too.
 """
 
 import argparse
@@ -42,10 +43,11 @@ def table(head: list[str], rows: list[list[str]]) -> None:
     print(flush=True)
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """(seconds, those of all threads together)."""
+    start, busy = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - busy
 
 
 def iterations_needed(
@@ -84,7 +86,7 @@ def compare_with_peers(size: int, rounds: int) -> None:
         ),
     }
     reference = "richardson_lucy, 30 iterations"
-    taken: dict[str, list[float]] = {name: [] for name in methods}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
     for number in range(rounds + 1):
         for name, work in methods.items():
             took = seconds(work)
@@ -98,20 +100,22 @@ def compare_with_peers(size: int, rounds: int) -> None:
     rows = [
         [
             name,
-            f"{np.median(taken[name]):.2f}",
-            f"{np.median(np.array(taken[name]) / taken[reference]):.2f}",
+            *(f"{value:.2f}" for value in np.median(taken[name], axis=0)),
+            *(f"{ratio:.2f}" for ratio in np.median(np.array(taken[name]) / taken[reference], axis=0)),
             f"{100 * rmse(work(), x) / peak:.2f}",
         ]
         for name, work in methods.items()
     ]
-    table(["method", "s", "× richardson_lucy", "RMSE, % of peak"], rows)
+    table(["method", "s", "CPU s", "× richardson_lucy", "CPU ×", "RMSE, % of peak"], rows)
 
 
 def time_curve(size: int, rounds: int) -> None:
     y = tiled(size)
     psf, grid = ir.gaussian_psf(SIGMA), np.logspace(-8, 3, 200)
     taken = [seconds(lambda: ir.lambda_curve(y, psf, regulariser="tikhonov", lam=grid)) for _ in range(rounds + 1)][1:]
-    print(f"## lambda_curve, Tikhonov, 200 λ, {size}²\n\nmedian {np.median(taken):.3f} s, least {min(taken):.3f} s\n")
+    median, least = np.median(taken, axis=0), np.min(taken, axis=0)
+    print(f"## lambda_curve, Tikhonov, 200 λ, {size}²\n")
+    print(f"median {median[0]:.3f} s (CPU {median[1]:.3f} s), least {least[0]:.3f} s (CPU {least[1]:.3f} s)\n")
 
 
 def tiled(size: int) -> np.ndarray:
@@ -133,14 +137,15 @@ def work_once(what: str, size: int) -> None:
     jobs[what](warm)
     reset_peak()
     before = peak_bytes()
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     result = jobs[what](y)
-    took = time.perf_counter() - start
+    took, busy = time.perf_counter() - start, time.process_time() - busy
     record = getattr(result, "record", {})
     print(
         json.dumps(
             {
                 "seconds": took,
+                "busy": busy,
                 "before": before,
                 "peak": peak_bytes(),
                 "n_iter": record.get("n_iter"),
@@ -167,7 +172,8 @@ def print_sizes(title: str, jobs: list[tuple[str, int]]) -> None:
             [
                 f"{what}, {size}²",
                 f"{found['seconds']:.2f}",
-                f"{1e9 * found['seconds'] / size**2:.0f}",
+                f"{found['busy']:.2f}",
+                f"{1e9 * found['busy'] / size**2:.0f}",
                 f"{found['peak'] / 1e9:.2f}",
                 f"{(found['peak'] - found['before']) / size**2:.0f}",
                 str(found["n_iter"] or "–"),
@@ -175,7 +181,7 @@ def print_sizes(title: str, jobs: list[tuple[str, int]]) -> None:
             ]
         )
         print(f"{what} {size}", file=sys.stderr)
-    table(["work", "s", "ns/px", "peak GB", "bytes/px above the image", "iterations", "blocks"], rows)
+    table(["work", "s", "CPU s", "CPU ns/px", "peak GB", "bytes/px above the image", "iterations", "blocks"], rows)
 
 
 def main() -> None:
