@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 WEDGE, BETWEEN, SAMPLED = 0, 1, 2
 """Values of `fourier_coverage`."""
 FITS_NOISE, TOO_SMOOTH = 0.95, 1.05
-"""‖Hx̂ − y‖/(σ√N) below and above which a volume is called under- and over-regularised."""
+"""‖Hx̂ − y‖/(σ√N) below and above which a fit is called under- and over-regularised."""
+_FAR_OFF = 2.0  # no λ that suits leaves so much
 SPARSE_SAFE_RANGE_DEG = 75.0
 """At a tilt range of ± this or less, methods that exploit sparsity can distort shapes."""
 SPARSE = {"tv": "TV", "tv-sart": "TV", "l1": "an l1 penalty"}
@@ -138,7 +139,7 @@ def diagnose(
         residual_per_tilt=residuals,
         bad_tilts=bad,
         residual_over_noise=ratio,
-        verdict=verdict(ratio),
+        verdict=verdict(ratio, algorithm),
         warnings=_warnings(angles, steps, bad, algorithm),
     )
 
@@ -216,16 +217,26 @@ def outlying(angles_deg: NDArray[Any], residuals: NDArray[Any]) -> NDArray[np.bo
     return bad
 
 
-def verdict(residual_over_noise: float | None) -> str:
-    """What ‖Hx̂ − y‖/(σ√N) says about λ, in a sentence; None: that it is unknown."""
+def verdict(residual_over_noise: float | None, algorithm: str | None = None) -> str:
+    """What ‖Hx̂ − y‖/(σ√N) says of a volume, in a sentence; None: that it is unknown.
+
+    Misalignment, a drifting intensity and what lies outside the volume leave more than noise whatever λ is.
+    """
     if residual_over_noise is None:
         return "residual/noise unknown: type the noise σ under Advanced."
     start = f"residual/noise {residual_over_noise:.3g}: "
+    knob, smoother, sharper = "regularised", "a larger λ", "a smaller λ"
+    if algorithm in ("sirt", "sart"):
+        knob, smoother, sharper = "iterated", "fewer iterations", "more iterations"
+    if algorithm == "fbp":
+        knob, smoother, sharper = "filtered", "a smoother filter", "a sharper filter"
     if residual_over_noise < FITS_NOISE:
-        return start + "under-regularised, some of the noise is fitted. A larger λ, or fewer iterations, is smoother."
+        return f"{start}some of the noise is fitted; {smoother} would be smoother."
+    if residual_over_noise > _FAR_OFF:
+        return f"{start}the tilts do not agree to within the noise: alignment, background or σ is off."
     if residual_over_noise > TOO_SMOOTH:
-        return start + "over-regularised, or the alignment or σ is off: more is missed than noise. Try a smaller λ."
-    return start + "well regularised, fits to the noise."
+        return f"{start}more is missed than noise: {sharper} would fit it, if alignment and σ are right."
+    return f"{start}well {knob}, fits to the noise."
 
 
 def _warnings(

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.deblurring import Blur, BoundaryName, predict
+from napari_invrecon.recon.diagnostics import FITS_NOISE, TOO_SMOOTH
 from napari_invrecon.recon.probe import PointSpread
 from napari_invrecon.recon.solvers import Iterate, Steps
 
@@ -16,24 +17,35 @@ if TYPE_CHECKING:
 
     from napari_invrecon.recon.operators import Array
 
-FITS_NOISE, TOO_SMOOTH = 0.95, 1.05
-"""‖Hx̂ − y‖/(σ√N) below and above which a fit is called under- and over-regularised."""
 
-
-def verdict(residual_over_noise: float | None) -> str:
+def verdict(residual_over_noise: float | None, expected: float = 1.0) -> str:
     """What ‖Hx̂ − y‖/(σ√N) says, in a sentence; None or NaN: that it is unknown.
 
-    White noise alone moves it by 1/√(2N), far less than 5 %; but σ is often an estimate, and a good fit takes up some
-    of the noise, √(1 − d/N) with d degrees of freedom. So 0.95 to 1.05 counts as right.
+    A fit with d degrees of freedom takes up some of the noise: ``expected`` is √(1 − d/N), see `left_by_a_fit`. White
+    noise alone moves it by 1/√(2N), far less than 5 %; but σ is often an estimate. So 0.95 to 1.05 of what is expected
+    counts as right.
     """
     if residual_over_noise is None or np.isnan(residual_over_noise):
         return "residual/noise unknown: type the noise σ under Advanced."
     start = f"residual/noise {residual_over_noise:.3g}: "
-    if residual_over_noise < FITS_NOISE:
+    if expected < FITS_NOISE:
+        start = f"residual/noise {residual_over_noise:.3g}, {expected:.3g} expected of such a fit: "
+    if residual_over_noise < FITS_NOISE * expected:
         return start + "under-regularised, some of the noise is fitted. A larger λ is smoother."
-    if residual_over_noise > TOO_SMOOTH:
+    if residual_over_noise > TOO_SMOOTH * max(expected, 1.0):
         return start + "over-regularised, or the PSF or σ is off: more is missed than noise. Try a smaller λ."
     return start + "well regularised, fits to the noise."
+
+
+def left_by_a_fit(record: dict[str, Any]) -> float:
+    """√(1 − d/N) of the λ in use, from the curve's GCV = N r/(N − d)²; 1 where the curve does not tell."""
+    curve = record.get("curve") or {}
+    if len(curve.get("lam", ())) < 2 or "gcv" not in curve or record["lam"] <= 0:
+        return 1.0
+    lam = record["lam"]
+    at = np.log(lam), np.log(curve["lam"])
+    free = np.sqrt(curve["n_data"] / np.interp(*at, curve["gcv"])) * np.interp(*at, curve["residual_norm"])
+    return float(np.sqrt(np.clip(free / curve["n_data"], 0.0, 1.0)))
 
 
 def judge(record: dict[str, Any]) -> str:
@@ -44,7 +56,7 @@ def judge(record: dict[str, Any]) -> str:
     """
     ratio, noise = record["residual_over_noise"], record.get("noise_is", "white")
     if noise == "white" or ratio is None:
-        said = [verdict(ratio)]
+        said = [verdict(ratio, left_by_a_fit(record))]
     elif record["lam_rule"].startswith("l-curve"):  # also that of a frozen denoiser
         said = [f"residual/noise {ratio:.3g}: λ is the L-curve's corner, as σ holds only the white part of the noise."]
     else:

@@ -99,11 +99,25 @@ def test_no_tilt_is_bad_among_good_ones():
         assert not diagnose(ANGLES, diameter_px=1, residual_per_tilt=residuals).bad_tilts.any()
 
 
-@pytest.mark.parametrize(("ratio", "word"), [(0.8, "under-"), (1.0, "well"), (1.3, "over-")])
+@pytest.mark.parametrize(
+    ("ratio", "word"), [(0.8, "noise is fitted"), (1.0, "well"), (1.3, "smaller λ"), (9, "do not agree")]
+)
 def test_verdict(ratio, word):
     found = diagnose(ANGLES, diameter_px=1, residual_per_tilt=np.full(71, 3 * ratio), noise_sigma=3.0)
     assert found.residual_over_noise == pytest.approx(ratio)
     assert word in found.verdict
+
+
+def test_the_verdict_names_what_the_algorithm_has_to_turn():
+    def told(algorithm):
+        residuals = np.full(71, 0.5)
+        return diagnose(
+            ANGLES, diameter_px=1, residual_per_tilt=residuals, noise_sigma=1.0, algorithm=algorithm
+        ).verdict
+
+    assert "fewer iterations" in told("sirt")
+    assert "smoother filter" in told("fbp")
+    assert "larger λ" in told("tv")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from phantoms import image
 
 import napari_invrecon as ir
 from napari_invrecon.recon.probe import GaussianPSF
-from napari_invrecon.recon.residual import judge, residual_steps, verdict
+from napari_invrecon.recon.residual import judge, left_by_a_fit, residual_steps, verdict
 from napari_invrecon.recon.solvers import finish
 
 
@@ -35,6 +35,18 @@ def test_noise_in_lines_is_not_answered_with_a_smaller_lam():
         assert word in said
         assert "smaller λ." not in said
         assert "runs in lines" in said
+
+
+@pytest.mark.parametrize("kind", ["particles", "slabs"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_fit_takes_up_some_noise_and_is_not_blamed_for_it(kind, seed):
+    counts = image(kind, 1.5, 100, size=128, seed=seed)[1]
+    record = ir.deconvolve(counts, GaussianPSF(1.5), regulariser="tikhonov").record
+    assert "well regularised" in judge(record)
+    smaller = record | {"lam": record["lam"] / 30}
+    smaller["residual_over_noise"] = 0.8 * record["residual_over_noise"] * left_by_a_fit(smaller)
+    assert left_by_a_fit(smaller) < left_by_a_fit(record)
+    assert "under-" in judge(smaller)
 
 
 def test_what_limits_a_verdict_is_said_with_it():
