@@ -45,13 +45,17 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _CLOSED_FORM_BYTES = 40  # per pixel: measured peak, input and result included
-_ITERATIVE_BYTES = 90
+_ITERATIVE_BYTES = {  # likewise
+    "l2": 150, "tikhonov": 100, "tv": 80, "l1": 80, "wavelet": 200, "roughness": 190, "denoiser": 340
+}  # fmt: skip
 _SOLVED_GRID = {"roughness": np.logspace(-3, 4, 15)}  # where it is not that of lambda_choice
 _HEURISTIC_ITERATIONS = 5  # plug and play with a denoiser that is no prox gets worse as it goes on: measured
 _LEAST_REGION = 25  # pixels
+_DARK = 0.1  # of the scale: the median of an image whose ground is dark
 _FLAT = {"l2": 0.015, "tikhonov": 0.015}  # of the scale: what remains of noise in a flat region at the best λ, and
 _FLAT_ELSE = 0.002  # of regularisers that make it really flat; measured, docs/choose-lambda.md
 _IGNORES_CONSTANTS = ("tikhonov", "tv", "wavelet", "denoiser")
+_AT_MOST = "the most iterations allowed"
 _CROP = {1: 1 << 14, 2: 256, 3: 48}  # edge of the piece on which λ is chosen, by the number of axes
 
 
@@ -120,7 +124,8 @@ class DeconvolutionSettings:
         {
             "label": "x ≥ 0",
             "advanced": True,
-            "help": "Whether the result may not be negative. Automatic: yes for counts (poisson), else no.",
+            "help": "Whether the result may not be negative. Automatic: yes for counts (poisson), for the roughness, "
+            "and for l1 where the ground is dark; else no.",
         },
     ] = None
     noise_sigma: Annotated[
@@ -191,7 +196,7 @@ class DeconvolutionSettings:
     n_iter: Annotated[
         int,
         {"label": "Iterations at most", "min": 1, "max": 100000, "advanced": True, "help": "Of an iterative solution."},
-    ] = 200
+    ] = 500
     tolerance: Annotated[
         float,
         {
@@ -261,7 +266,7 @@ def deconvolve(
     -----
     D is ‖h ⋆ x − y‖² or, for counts, twice the Poisson negative log-likelihood. With R = ‖x‖² ("l2") or ‖∇x‖²
     ("tikhonov") and gaussian noise the minimiser is X̂ = H̄ Y / (|H|² + λ|L|²) in Fourier space; otherwise it is found
-    by the alternating direction method of multipliers.
+    by the alternating direction method of multipliers, with the roughness by a quasi-Newton method for √x.
 
     References
     ----------
@@ -291,13 +296,19 @@ def deconvolution(
     yield Iterate(0, 1, stage="reading")
     scene = prepare(image, psf, weights, settings, reference)
     kernel, ndim = scene.blur.kernel, scene.blur.kernel.ndim
-    curve = yield from _curve(scene, settings)
-    lam, rule = _choose(curve, scene, settings)
+    curve, lam, rule = None, settings.lam, "given"
+    if lam is None:
+        curve = yield from _curve(scene, settings)
+        lam, rule = _choose(curve, scene, settings)
 
     last = tuple(image.shape[-ndim:])
     reach = halo(scene.blur, lam, last)
     edge = _block_edge(scene, last, reach, settings)
     pieces = blocks.cut(image.shape, ndim, edge, reach)
+    if curve is None and len(pieces) == 1 and not scene.closed_form:
+        curve = lambda_choice.unknown_curve(lam, float(np.prod(image.shape)), scene.sigma)
+    elif curve is None:
+        curve = yield from _curve(scene, settings)
     blur = scene.blur
     if len(pieces) > 1 and not scene.closed_form:
         y, w = _crop(scene)
@@ -306,10 +317,12 @@ def deconvolution(
     out = blocks.allocate(tuple(image.shape), in_memory, edge or 1024)
 
     history: list[Iterate] = []
+    masked: list[int] = []  # pixels without a weight, of each piece
     asked = False
     if len(pieces) == 1:
         y, w = scene.read(pieces[0].read)
         steps = deblur(blur, y, lam, w, missing=pieces[0].missing, threads=fft_workers())
+        masked.append(0 if w is None else int(np.count_nonzero(w == 0)))
         n_data = float(y.size if w is None else w.sum(dtype=np.float64))
         x, asked = yield from _shown(steps, scene, curve, lam, pieces[0], n_data, history)
         out[pieces[0].core] = scene.restore(x, y.shape, pieces[0])
@@ -317,6 +330,7 @@ def deconvolution(
 
         def solve(block: blocks.Block) -> Array:
             y, w = scene.read(block.read)
+            masked.append(0 if w is None else int(np.count_nonzero(w[block.inside[-ndim:]] == 0)))
             x = finish(deblur(blur, y, lam, w, missing=block.missing))
             return scene.restore(x, y.shape, block)
 
@@ -341,6 +355,8 @@ def deconvolution(
         lam_rule=rule,
         curve=curve.summary(),
         data_scale=scene.scale,
+        result_is="an intensity" if scene.z_exponent is None else f"Z-equivalent: {scene.z_exponent:g}-th root",
+        masked=sum(masked),
         detector={"gain": scene.gain, "offset": scene.offset, "source": scene.detector},
         boundary=blur.boundary,
         nonnegative=blur.nonnegative,
@@ -349,6 +365,7 @@ def deconvolution(
         residual_over_noise=_finite(history[-1].residual if history else curve.residual_over_noise(lam)),
         n_iter=history[-1].step if history else 1 if scene.closed_form else blur.n_iter,
         stopped=stopped,
+        remarks=_remarks(scene, stopped, settings),
         heuristic=_is_heuristic(settings),
         residual=[_finite(float(f"{i.residual:.6g}")) for i in history],
         objective=[_finite(float(f"{i.objective:.8g}")) for i in history],
@@ -376,8 +393,8 @@ def lambda_curve(
     regulariser : str
         As for `deconvolve`; quadratic by default, whose curve takes milliseconds.
     lam : array, optional
-        The weights to show. If not given, 200 from 1e-8 to 1e3 for a closed form, else from 1 down until every rule
-        has its answer.
+        The weights to show, above 0. If not given, 200 from 1e-8 to 1e3 for a closed form, else 16 from 1 to 1e-5
+        (15 from 1e4 to 1e-3 for the roughness), from the largest down until every rule has its answer.
     **settings
         Other fields of `DeconvolutionSettings`.
 
@@ -387,7 +404,9 @@ def lambda_curve(
         In the units of the data.
     """
     chosen = DeconvolutionSettings(regulariser=regulariser, **settings)
-    grid = None if lam is None else np.asarray(lam, np.float64)
+    grid = None if lam is None else np.atleast_1d(np.asarray(lam, np.float64))
+    if grid is not None and not (grid.ndim == 1 and grid.size and np.isfinite(grid).all() and (grid > 0).all()):
+        raise ValueError(f"lam={lam!r}: expected a list of weights above 0, such as np.logspace(-4, 0, 9)")
     return finish(curve_steps(image, psf, weights, chosen, grid, reference))
 
 
@@ -481,11 +500,15 @@ class Scene:
 
 def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings, reference: Any = None) -> Scene:
     """Check what came, and estimate scale, detector and noise from pieces that stand for the image."""
+    if np.ma.isMaskedArray(image):
+        image, weights = image.data, _without_masked(image, weights)
     kernel = _kernel(psf, settings, image)
     _check_image(image)
     check_psf(kernel, tuple(image.shape)) if settings.normalise_psf else check_psf(np.abs(kernel), tuple(image.shape))
     closed = settings.regulariser in ("l2", "tikhonov") and settings.noise == "gaussian" and not settings.nonnegative
     boundary = settings.boundary or ("reflect" if closed and weights is None else "masked")
+    if settings.noise_sigma == 0:
+        raise ValueError("noise_sigma=0: expected a noise above 0; leave it out to have it estimated from the image")
     if settings.background and settings.noise == "gaussian":
         raise ValueError(
             f"background={settings.background:g} is counted background, of poisson noise: use noise='poisson', or "
@@ -516,7 +539,8 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings,
             "the roughness is one of √x, which is never negative: leave nonnegative out, or use 'tikhonov'"
         )
     if nonnegative is None:
-        nonnegative = settings.noise == "poisson" or settings.regulariser == "roughness"
+        points = settings.regulariser == "l1" and _has_dark_ground(tiles, scale)
+        nonnegative = points or settings.noise == "poisson" or settings.regulariser == "roughness"
     blur = Blur(
         kernel=kernel,
         regulariser=settings.regulariser,
@@ -532,6 +556,11 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings,
     scene = Scene(
         image, checked, region, tiles, blur, scale, offset, level, gain, detector, sigma, noise, settings.z_exponent
     )
+    if settings.lam == 0 and not scene.closed_form:
+        raise ValueError(
+            "lam=0 is for a closed form (l2 or tikhonov, gaussian noise, no mask, without x ≥ 0): give a small λ, such "
+            "as 1e-6"
+        )
     if settings.regulariser != "denoiser":
         return scene
     smooth = dataclasses.replace(blur, regulariser="tikhonov", boundary="reflect", noise="gaussian", nonnegative=False)
@@ -552,8 +581,7 @@ def data_scale(tiles: list[NDArray[Any]]) -> float:
 
     λ is a weight for data divided by s, so that it means the same at another exposure time.
     """
-    values = np.concatenate([tile.ravel()[:: max(1, tile.size >> 18)] for tile in tiles]).astype(np.float64)
-    values = values[np.isfinite(values)]
+    values = _values(tiles)
     low, high = np.percentile(values, [0.1, 99.9])
     if high <= low:
         low, high = values.min(), values.max()
@@ -568,8 +596,19 @@ def _moves_with_the_data(blur: Blur) -> bool:
 
 
 def _level(tiles: list[NDArray[Any]]) -> float:
-    values = np.concatenate([tile.ravel()[:: max(1, tile.size >> 18)] for tile in tiles])
-    return float(np.median(values[np.isfinite(values)].astype(np.float64)))
+    """The median."""
+    return float(np.median(_values(tiles)))
+
+
+def _has_dark_ground(tiles: list[NDArray[Any]], scale: float) -> bool:
+    """Whether most of the image is about zero, so that there are points on nothing."""
+    return abs(_level(tiles)) < _DARK * scale
+
+
+def _values(tiles: list[NDArray[Any]]) -> NDArray[np.float64]:
+    """Up to some 2¹⁸ finite values of each tile."""
+    values = np.concatenate([tile.ravel()[:: max(1, tile.size >> 18)] for tile in tiles]).astype(np.float64)
+    return values[np.isfinite(values)]
 
 
 def _kernel(psf: Any, settings: DeconvolutionSettings, image: Any) -> Array:
@@ -628,6 +667,14 @@ def _reference(reference: Any, image: Any, ndim: int) -> NDArray[np.bool_]:
     return region
 
 
+def _without_masked(image: Any, weights: Any) -> Any:
+    """The weights, 0 where a masked array is masked."""
+    seen = ~np.ma.getmaskarray(image)
+    if seen.all():
+        return weights
+    return seen if weights is None else np.where(seen, weights, 0)
+
+
 def _without_inf(tile: NDArray[Any]) -> NDArray[Any]:
     return np.where(np.isinf(tile), np.nan, tile) if tile.dtype.kind == "f" and np.isinf(tile).any() else tile
 
@@ -638,6 +685,8 @@ def _detector(tiles: list[NDArray[Any]], settings: DeconvolutionSettings) -> tup
         return 1.0, 0.0, "not used"
     if settings.gain is not None and settings.offset is not None:
         return settings.gain, settings.offset, "given"
+    if not any(np.nan_to_num(tile).any() for tile in tiles):
+        return settings.gain or 1.0, settings.offset or 0.0, "the image is zero"
     if all(looks_like_counts(tile) for tile in tiles):
         return settings.gain or 1.0, settings.offset or 0.0, "the data are counts"
     found = poisson_gain_offset(np.stack(tiles), offset=settings.offset)
@@ -690,7 +739,9 @@ def _curve(
     flat = _FLAT.get(scene.blur.regulariser, _FLAT_ELSE)
     if scene.closed_form and settings.lam_rule != "holdout":
         yield Iterate(0, 1, stage="choosing λ")
-        grid = lambda_choice.DEFAULT_GRID if grid is None else np.sort(grid)
+        if grid is None:  # with a given λ, so that its residual is exact
+            grid = np.union1d(lambda_choice.DEFAULT_GRID, [settings.lam] if settings.lam else [])
+        grid = np.sort(grid)
         spread = None if scene.reference is None else _closed_form_spread(scene, grid)
         sigma = None if scene.sigma is None else scene.sigma / scene.scale
         found = lambda_choice.quadratic_curve(_spectrum(scene), grid, sigma, spread, flat)
@@ -796,12 +847,12 @@ def default_rule(scene: Scene, curve: LambdaCurve) -> Rule:
 
 def _choose(curve: LambdaCurve, scene: Scene, settings: DeconvolutionSettings) -> tuple[float, str]:
     """λ and how it was chosen."""
-    if settings.lam is not None:
-        return settings.lam, "given"
     rule = settings.lam_rule or default_rule(scene, curve)
     chosen = curve.choices[rule]
     if chosen is not None:
-        return chosen, f"{rule}, of the frozen denoiser" if _is_heuristic(settings) else rule
+        decided = curve.choices["gcv"] if rule == "balanced" else chosen
+        at_end = ", at the end of the grid" if decided in (curve.lam[0], curve.lam[-1]) else ""
+        return chosen, rule + (", of the frozen denoiser" if _is_heuristic(settings) else "") + at_end
     if settings.lam_rule is None and rule != "l-curve":
         return float(curve.lam[-1]), "the image is constant: any λ gives it back"
     raise ValueError(
@@ -868,7 +919,20 @@ def _why_stopped(scene: Scene, blur: Blur, history: list[Iterate], n_blocks: int
         return "asked to finish"
     if history and history[-1].step < blur.n_iter:
         return f"relative change below {blur.tolerance:g}"
-    return "the most iterations allowed"
+    return _AT_MOST
+
+
+def _remarks(scene: Scene, stopped: str, settings: DeconvolutionSettings) -> list[str]:
+    """What to beware of, in sentences."""
+    found = []
+    if stopped == _AT_MOST and not _is_heuristic(settings):
+        found.append(
+            f"Not converged: after n_iter={settings.n_iter} iterations x still changed by more than the tolerance of "
+            f"{settings.tolerance:g} in each."
+        )
+    if settings.regulariser == "l1" and not _has_dark_ground(scene.tiles, scene.scale):
+        found.append("l1 takes the object for points on nothing, but the ground is not dark: expect spikes; try tv.")
+    return found
 
 
 def _finite(value: float) -> float | None:
@@ -879,7 +943,7 @@ def _block_edge(
     scene: Scene, last: tuple[int, ...], reach: tuple[int, ...], settings: DeconvolutionSettings
 ) -> int | None:
     """The edge of the blocks that keep the work within memory; None: a frame at once."""
-    per_pixel = _CLOSED_FORM_BYTES if scene.closed_form else _ITERATIVE_BYTES
+    per_pixel = _CLOSED_FORM_BYTES if scene.closed_form else _ITERATIVE_BYTES[scene.blur.regulariser]
     budget = settings.memory_gb * 0.5e9
     if per_pixel * np.prod([n + 2 * r for n, r in zip(last, reach, strict=True)]) <= budget:
         return None

@@ -111,7 +111,7 @@ def adaptive_nlm(sigma: float) -> Regulariser:
 
     def denoise(v: Array, level: float) -> Array:
         if v.ndim == 1:
-            raise ValueError("adaptive non-local means takes images and volumes, not a line: use frozen_nlm")
+            raise ValueError("adaptive non-local means takes images and volumes, not a line: use denoiser='frozen'")
         denoised: Array = denoise_nl_means(v, patch_size=5, patch_distance=7, h=0.8 * level, sigma=level)
         return denoised
 

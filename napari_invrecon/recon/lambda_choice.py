@@ -89,10 +89,10 @@ class LambdaCurve:
         return self.choices["discrepancy"]
 
     def residual_over_noise(self, lam: float) -> float:
-        """‖H x̂ − y‖ / (σ √N) at λ: 1 fits to the noise, less fits the noise itself. NaN if σ is unknown."""
+        """‖H x̂ − y‖ / (σ √N) at λ: 1 fits to the noise, less fits the noise itself. NaN off the curve or without σ."""
         if self.sigma is None or lam <= 0:
             return float("nan")
-        norm = np.interp(np.log(lam), np.log(self.lam), self.residual_norm)
+        norm = np.interp(np.log(lam), np.log(self.lam), self.residual_norm, np.nan, np.nan)
         return float(norm / (self.sigma * np.sqrt(self.n_data)))
 
     def summary(self) -> dict[str, Any]:
@@ -151,6 +151,13 @@ def make_curve(
     if low is not None:
         choices["balanced"] = float(low * np.sqrt(np.clip((high or low) / low, 1, _DISCREPANCY_AT_MOST)))
     return LambdaCurve(lam, n_data, np.sqrt(residual2), solution, gcv, sure, held, spread, sigma, choices, curvature)
+
+
+def unknown_curve(lam: float, n_data: float, sigma: float | None) -> LambdaCurve:
+    """The curve of one λ for which nothing was solved: every score unknown."""
+    grid = np.array([lam])
+    unknown = np.full(1, np.nan)
+    return make_curve(grid, n_data, unknown, unknown, unknown, sigma)
 
 
 @dataclass(frozen=True)

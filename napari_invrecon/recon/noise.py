@@ -174,7 +174,7 @@ def _spectral_floor(tiles: NDArray[np.float64], n_independent: float, psf: NDArr
         padded = [t * -(-n // t) for n, t in zip(psf.shape, size, strict=True)]
         otf = np.abs(np.fft.fftn(psf, padded, axes=range(psf.ndim)))
         otf = otf[tuple(np.s_[:: m // t] for m, t in zip(padded, size, strict=True))]
-        otf = otf[..., : size[-1] // 2 + 1] / otf.flat[0]
+        otf = otf[..., : size[-1] // 2 + 1] / otf.max()
         passed = otf**2
         far = np.max([f_i * t for f_i, t in zip(f, size, strict=True)], axis=0) >= SHORTEST
         dead = (passed < DEAD_BAND) & far

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import numbers
 import types
 import typing
 from collections.abc import Callable
@@ -91,10 +92,9 @@ def check(settings: Any) -> None:
                 raise TypeError(f"{each.name}={value!r}: expected True or False")
             continue
         if each.type in (int, float):
-            try:
-                number = float(value)
-            except (TypeError, ValueError):
-                raise TypeError(f"{each.name}={value!r}: expected a number") from None
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
+                raise TypeError(f"{each.name}={value!r}: expected a number, not {type(value).__name__}")
+            number = float(value)
             low = -math.inf if each.minimum is None else each.minimum
             high = math.inf if each.maximum is None else each.maximum
             if not (low <= number <= high) or not math.isfinite(number):
@@ -102,6 +102,8 @@ def check(settings: Any) -> None:
                 raise ValueError(f"{each.name}={value!r}: expected a number from {low:g} to {high:g}{unit}")
             if each.type is int and number != int(number):
                 raise ValueError(f"{each.name}={value!r}: expected a whole number")
+            if each.type is int and not isinstance(value, numbers.Integral):
+                raise TypeError(f"{each.name}={value!r}: expected a whole number, {int(number)}")
 
 
 def takes_settings(settings_class: type) -> Callable[[F], F]:

@@ -1,6 +1,7 @@
 """Deconvolution against the lecture's figures, closed forms, invariances, seams, and every kind of bad input."""
 
 import json
+import tracemalloc
 import warnings
 
 import dask.array as da
@@ -11,10 +12,11 @@ from scipy.ndimage import gaussian_filter
 
 import napari_invrecon as ir
 from napari_invrecon.recon import deconvolution as module
+from napari_invrecon.recon.deblurring import deblur
 from napari_invrecon.recon.solvers import finish
 
 PSF = ir.gaussian_psf(1.5)
-ALL = ("l2", "tikhonov", "tv", "roughness", "l1", "denoiser")
+ALL = ("l2", "tikhonov", "tv", "roughness", "l1", "wavelet", "denoiser")
 
 
 # The lecture's two experiments.
@@ -242,6 +244,42 @@ def test_residual_over_noise_counts_the_pixels_that_count(name):
     assert missing == pytest.approx(some, rel=1e-3)
 
 
+def test_masked_arrays_and_gaps_are_counted():
+    _, y = image("slabs", 1.5, 200, size=64)
+    mask = np.zeros(y.shape, bool)
+    mask[5:9, 5:20] = True
+    hidden = ir.deconvolve(np.ma.masked_array(np.where(mask, 1e6, y), mask), PSF, lam=0.05)
+    missing = ir.deconvolve(np.where(mask, np.nan, y), PSF, lam=0.05)
+    np.testing.assert_allclose(hidden.data, missing.data, atol=1e-3 * np.ptp(y))
+    assert hidden.record["masked"] == missing.record["masked"] == 60
+    assert ir.deconvolve(y, PSF, lam=0.05).record["masked"] == 0
+
+
+# Points on nothing.
+
+
+def test_l1_is_for_points_and_says_where_it_is_not():
+    rng = np.random.default_rng(0)
+    x = np.zeros((96, 96), np.float32)
+    x[tuple(rng.integers(8, 88, (2, 40)))] = rng.uniform(500, 2000, 40)
+    y = rng.poisson(gaussian_filter(x, 1.5)).astype(np.float32)
+    found = ir.deconvolve(y, PSF, regulariser="l1")
+    assert found.record["nonnegative"]
+    assert found.record["remarks"] == []
+    assert rmse(found.data, x) < 0.4 * rmse(y, x)
+    shades = ir.deconvolve(image("ramps", 1.5, 100, size=64)[1], PSF, regulariser="l1", lam=0.1).record
+    assert not shades["nonnegative"]
+    assert "not dark" in shades["remarks"][0]
+
+
+def test_iterations_that_end_too_early_are_told():
+    _, y = image("slabs", 1.5, 100, size=64)
+    record = ir.deconvolve(y, PSF, lam=0.05, n_iter=3).record
+    assert record["stopped"] == "the most iterations allowed"
+    assert record["remarks"][0].startswith("Not converged")
+    assert ir.deconvolve(y, PSF, lam=0.05).record["remarks"] == []
+
+
 # Blocks.
 
 
@@ -261,6 +299,19 @@ def test_blocks_meet_without_a_seam(regulariser, lam, monkeypatch):
         assert parts.record["blocks"]["count"] > 4
         seam = np.abs(np.asarray(parts.data) - whole.data).max()
         assert seam < 1e-3 * np.ptp(y)
+
+
+@pytest.mark.parametrize("regulariser", ["tikhonov", "tv", "l1", "wavelet", "roughness", "denoiser"])
+def test_memory_is_what_blocks_are_made_for(regulariser):
+    _, y = image("particles", 1.5, 200, size=512)
+    options = {"regulariser": regulariser, "boundary": "masked", "n_iter": 10, "tolerance": 0.0}
+    scene = module.prepare(y, PSF, None, ir.DeconvolutionSettings(**options))
+    tracemalloc.start()
+    finish(deblur(scene.blur, scene.read(np.s_[:, :])[0], 0.1))
+    per_pixel = tracemalloc.get_traced_memory()[1] / y.size
+    tracemalloc.stop()
+    counted = module._ITERATIVE_BYTES[regulariser]
+    assert 0.6 * counted < per_pixel < 1.1 * counted
 
 
 def test_larger_than_memory_goes_to_a_store(monkeypatch):
@@ -328,9 +379,26 @@ def test_constant_images_come_back(value, regulariser):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = ir.deconvolve(np.full((40, 40), value), PSF, regulariser=regulariser, lam=None)
-    if regulariser in ("tikhonov", "tv"):
+    if regulariser in ("tikhonov", "tv", "wavelet", "denoiser") or value == 0:
         np.testing.assert_allclose(result.data, value, atol=1e-3 * max(1, abs(value)))
+    elif regulariser == "roughness" and value > 0:
+        np.testing.assert_allclose(result.data, value, rtol=0.01)
+    elif regulariser in ("l1", "l2"):  # which want it smaller, and fit the data
+        np.testing.assert_allclose(gaussian_filter(result.data, 1.5)[10:-10, 10:-10], value, rtol=0.05)
     assert np.isfinite(result.data).all()
+
+
+def test_no_counts_at_all():
+    np.testing.assert_allclose(ir.deconvolve(np.zeros((40, 40)), PSF, noise="poisson").data, 0, atol=1e-6)
+
+
+def test_a_psf_that_sums_to_zero():
+    x, _ = image("slabs", 1.5, 100, size=64)
+    slope = np.roll(x, 1, 1) - np.roll(x, -1, 1) + np.random.default_rng(0).normal(0, 2, x.shape)
+    psf = np.array([[-1, 0, 1]])
+    found = ir.deconvolve(slope, psf, regulariser="tikhonov", lam=1e-2, boundary="periodic", normalise_psf=False).data
+    again = np.roll(found, 1, 1) - np.roll(found, -1, 1)
+    assert rmse(again, slope) < 0.2 * slope.std()
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
@@ -367,6 +435,11 @@ def test_one_pixel_wide():
         (np.ones((8, 8)), np.full((3, 3), np.nan), {}, "NaN"),
         (np.ones((8, 8)), np.ones((3, 3)), {"lam": -1}, "lam=-1"),
         (np.ones((8, 8)), np.ones((3, 3)), {"background": 2.0}, "noise='poisson', or subtract"),
+        (np.ones((8, 8)), np.ones((3, 3)), {"lam": 0}, "lam=0 is for a closed form"),
+        (np.ones((8, 8)), np.ones((3, 3)), {"lam": "0.1"}, "lam='0.1': expected a number"),
+        (np.ones((8, 8)), np.ones((3, 3)), {"lam": True}, "lam=True: expected a number"),
+        (np.ones((8, 8)), np.ones((3, 3)), {"n_iter": 10.0}, "n_iter=10.0: expected a whole number, 10"),
+        (np.ones((8, 8)), np.ones((3, 3)), {"noise_sigma": 0}, "noise_sigma=0: expected a noise above 0"),
         (np.ones((8, 8)), np.ones((3, 3)), {"regulariser": "tvv"}, "'l2', 'tikhonov', 'tv'"),
         (np.ones((8, 8)), np.ones((3, 3)), {"lamda": 1}, "no parameter 'lamda'"),
         (np.ones((8, 8)), np.ones((3, 3)), {"weights": np.ones(5)}, r"shape \(5,\)"),

@@ -219,7 +219,7 @@ def test_adaptive_nlm_stopped_early_beats_tikhonov(scene):
 
 
 def test_heuristics_refuse_what_they_cannot_do(monkeypatch):
-    with pytest.raises(ValueError, match="use frozen_nlm"):
+    with pytest.raises(ValueError, match="denoiser='frozen'"):
         adaptive_nlm(0.1).prox(np.zeros(50, np.float32), 0.1)
     with pytest.raises(ValueError, match="above 0"):
         adaptive_nlm(-1.0)

@@ -6,6 +6,7 @@ from phantoms import image, rmse
 from scipy.ndimage import gaussian_filter
 
 import napari_invrecon as ir
+from napari_invrecon.recon import deconvolution
 from napari_invrecon.recon.lambda_choice import DEFAULT_GRID, Fit, crossing, l_curve_corner, solved_curve
 from napari_invrecon.recon.solvers import Iterate, finish
 
@@ -66,7 +67,7 @@ def test_gcv_is_near_the_best():
     for seed in range(5):
         x, y = image("particles", 3, 100, seed=seed)
         psf = ir.gaussian_psf(3.0)
-        chosen = rmse(ir.deconvolve(y, psf, regulariser="tikhonov").data, x)
+        chosen = rmse(ir.deconvolve(y, psf, regulariser="tikhonov", lam_rule="gcv").data, x)
         best = min(
             rmse(ir.deconvolve(y, psf, regulariser="tikhonov", lam=lam).data, x) for lam in np.logspace(-2, 3, 16)
         )
@@ -89,11 +90,49 @@ def test_crossing_says_none_where_there_is_none():
 def test_a_flat_curve_has_no_corner():
     assert l_curve_corner(DEFAULT_GRID, np.full(len(DEFAULT_GRID), 0.01)) is None
     assert l_curve_corner(DEFAULT_GRID, np.full(len(DEFAULT_GRID), np.nan)) is None
-    noise = np.random.default_rng(0).normal(0, 0.05, (64, 64))
     with pytest.raises(ValueError, match="no corner"):
-        ir.deconvolve(
-            np.full((64, 64), 1e6) + noise * 0, ir.gaussian_psf(1.0), regulariser="tikhonov", lam_rule="l-curve"
-        )
+        ir.deconvolve(np.full((64, 64), 1e6), ir.gaussian_psf(1.0), regulariser="tikhonov", lam_rule="l-curve")
+
+
+def test_residual_over_noise_is_that_of_the_lambda_used():
+    _, y = image("slabs", 1.5, 100, size=64)
+    psf = ir.gaussian_psf(1.5)
+    for lam in (1e-10, 0.0123, 1e5):
+        result = ir.deconvolve(y, psf, regulariser="tikhonov", lam=lam, boundary="periodic", noise_sigma=8.0)
+        blurred = np.fft.ifftn(np.fft.fftn(result.data) * transfer(psf, y.shape)).real
+        expected = np.sqrt(np.mean((blurred - y) ** 2)) / 8.0
+        assert result.record["residual_over_noise"] == pytest.approx(expected, rel=2e-3)
+    curve = ir.lambda_curve(y, psf, lam=[0.1, 1.0], noise_sigma=8.0)
+    assert np.isnan(curve.residual_over_noise(10.0))
+
+
+def transfer(psf, shape):
+    field = np.zeros(shape)
+    field[: psf.shape[0], : psf.shape[1]] = psf
+    return np.fft.fftn(np.roll(field, [-(n // 2) for n in psf.shape], (0, 1)))
+
+
+def test_a_choice_at_the_end_of_the_grid_is_told():
+    x, _ = image("ramps", 1.5, 1e6, size=64)
+    smooth = gaussian_filter(x, 1.5)
+    result = ir.deconvolve(smooth, ir.gaussian_psf(1.5), lam_rule="sure", noise_sigma=1e-6 * np.ptp(x))
+    assert result.record["lam_rule"] == "sure, at the end of the grid"
+
+
+@pytest.mark.parametrize("lam", [[], [-1, 1], [0, 1], [np.nan, 1], [[1, 2]]])
+def test_a_grid_that_is_no_grid_is_refused(lam):
+    with pytest.raises(ValueError, match="list of weights above 0"):
+        ir.lambda_curve(np.ones((16, 16)), ir.gaussian_psf(1.0), lam=lam)
+
+
+def test_a_given_lambda_costs_one_solution(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("the curve is not needed")
+
+    monkeypatch.setattr(deconvolution, "_curve", refuse)
+    _, y = image("slabs", 1.5, 100, size=64)
+    record = ir.deconvolve(y, ir.gaussian_psf(1.5), lam=0.05, noise_sigma=8.0).record
+    assert 0.8 < record["residual_over_noise"] < 1.5
 
 
 @pytest.mark.parametrize("rule", ["balanced", "sure", "gcv", "discrepancy", "l-curve", "holdout"])

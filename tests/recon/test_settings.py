@@ -48,6 +48,9 @@ def test_keywords_become_settings():
         ({"lam": "much"}, "expected a number"),
         ({"count": 9}, "from 1 to 5"),
         ({"count": 1.5}, "whole number"),
+        ({"lam": "0.1"}, "expected a number, not str"),
+        ({"lam": True}, "expected a number, not bool"),
+        ({"count": 2.0}, "whole number, 2"),
         ({"flag": 1}, "True or False"),
     ],
 )
