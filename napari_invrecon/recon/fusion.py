@@ -36,7 +36,7 @@ NoiseName = Literal["poisson", "gaussian"]
 _AUTOMATIC: tuple[CouplingName, ...] = ("none", "edges", "intensity", "both")
 _FIRST_LAMBDA, _LEAST_LAMBDA, _MOST_LAMBDA, _FACTOR = 2.0, 0.05, 16.0, 2.0
 _CHOICE_ITERATIONS = 40
-_CHOICE_PX = 256  # edge of the central piece on which λ and coupling are chosen
+_CHOICE_PX = 192  # edge of the central piece on which λ and coupling are chosen
 _LEAST_SHIFT_PX = 0.3
 _ROUNDS = 3
 _FLAT = 0.05  # of a map's noise: what may remain over a reference region
@@ -321,11 +321,6 @@ class Scene:
         x = gaussian_filter(np.where(known, b, 0), sigma) / np.maximum(mass, 1e-3) - self.problem.background
         return np.asarray(np.maximum(x, 1e-3 * self.problem.unit[:, None, None]), np.float32)
 
-    def piece(self) -> Scene:
-        """The central part on which λ is chosen."""
-        cut = tuple(slice((n - m) // 2, (n - m) // 2 + m) for n in self.haadf.shape for m in [min(n, _CHOICE_PX)])
-        return self.part(cut)
-
     def part(self, cut: tuple[slice, ...]) -> Scene:
         """A rectangle of it."""
         within = (slice(None), *cut)
@@ -478,10 +473,10 @@ def _candidates(
         return {}, None
     held_out = settings.holdout_fraction
     rng = np.random.default_rng(settings.seed)
-    piece = scene.piece()
+    cut = tuple(slice((n - m) // 2, (n - m) // 2 + m) for n in scene.haadf.shape for m in [min(n, _CHOICE_PX)])
+    piece = scene.part(cut)
     thinned, rest = _thinned(piece, held_out, rng)
-    region = None if vacuum is None else vacuum & np.isfinite(scene.haadf)
-    inside = None if region is None or piece.haadf.shape != region.shape else region
+    inside = None if vacuum is None or not vacuum[cut].any() else vacuum[cut]
     names = _AUTOMATIC if settings.coupling is None else tuple(dict.fromkeys(("none", settings.coupling)))
     curves: dict[CouplingName, LambdaCurve] = {}
     for name in names:
