@@ -49,8 +49,6 @@ def gauss_newton(
     x = start.x if isinstance(start, Solution) else start
     history, done, converged = [power_objective(problem, found, haadf, x, lam)], 0, False
     while done < n_iter and not converged:
-        if (yield Iterate(done, n_iter, x, history[-1])):
-            break
         step = finish(primal_dual(linearised(problem, found, haadf, x), lam, inner, n_iter=_INNER, tolerance=0.0))
         done += step.n_iter
         length = 1.0
@@ -66,5 +64,7 @@ def gauss_newton(
         converged = float(np.linalg.norm(ahead - x)) <= tolerance * float(np.linalg.norm(ahead))
         x, inner = ahead, dataclasses.replace(step, x=ahead)
         history.append(value)
+        if (yield Iterate(done, n_iter, x, history[-1])):
+            break
     dual = inner.dual if isinstance(inner, Solution) else np.zeros((len(x), 2, *x.shape[1:]), np.float32)
     return Solution(x, dual, tuple(history), done, converged)
