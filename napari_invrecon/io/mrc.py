@@ -41,9 +41,7 @@ def read(path: Path) -> list[Acquisition]:
     expected = start + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     found = path.stat().st_size
     if found < expected:
-        raise ValueError(
-            f"{path.name} is incomplete: expected {expected} bytes, found {found}: copy it again"
-        )
+        raise ValueError(f"{path.name} is incomplete: expected {expected} bytes, found {found}: copy it again")
     data = np.memmap(path, dtype, "r", start, shape).view(np.ndarray)
 
     n_images = shape[0]
