@@ -86,7 +86,7 @@ def tilt_curve(
             problem = dataclasses.replace(
                 problem,
                 n_iter=min(problem.n_iter, _MORE_SWEEPS),
-                relaxation=_MORE_RELAXATION * problem.relaxation,
+                relaxation=_MORE_RELAXATION * (problem.relaxation or 1.0),
             )
         freedom = missed = float("nan")
         if wants_holdout:
