@@ -49,7 +49,7 @@ def left_by_a_fit(record: dict[str, Any]) -> float:
 
 
 def judge(record: dict[str, Any]) -> str:
-    """The `verdict` on a deconvolution, and a line each for what limits it: noise in lines, a heuristic denoiser.
+    """The `verdict` on a deconvolution, and a line each for what limits it: noise, iterations, the wrong regulariser.
 
     Where noise runs in lines, σ is that of its white part. What is left over then exceeds it although λ is right, and
     to follow it to a smaller λ is to fit the lines.
@@ -65,6 +65,7 @@ def judge(record: dict[str, Any]) -> str:
             "l-curve does not need σ."
         ]
     said.append(f"Noise: {noise}.")
+    said += record.get("remarks", [])
     if record.get("heuristic"):
         said.append("Heuristic: this denoiser minimises no objective; features can be invented.")
     return "\n".join(said)

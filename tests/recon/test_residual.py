@@ -54,6 +54,7 @@ def test_what_limits_a_verdict_is_said_with_it():
     assert judge(record).splitlines()[:2] == [verdict(1.2), "Noise: white."]
     assert "Heuristic" in judge(record)
     assert "Heuristic" not in judge(record | {"heuristic": False})
+    assert "Not converged: …" in judge(record | {"remarks": ["Not converged: …"]})
     assert judge({"residual_over_noise": 1.0, "lam_rule": "given"}).startswith(verdict(1.0)), "an older record"
 
 
