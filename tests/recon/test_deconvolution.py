@@ -303,7 +303,7 @@ def test_blocks_meet_without_a_seam(regulariser, lam, monkeypatch):
 
 def test_the_roughness_refuses_blocks(monkeypatch):
     monkeypatch.setitem(module._ITERATIVE_BYTES, "roughness", 1_000_000)
-    with pytest.raises(ValueError, match="not solved in blocks.*allow more memory"):
+    with pytest.raises(ValueError, match="not solved in blocks"):
         ir.deconvolve(image("ramps", 2, 50, size=64)[1], PSF, regulariser="roughness", lam=1.0)
 
 
