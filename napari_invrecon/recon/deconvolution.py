@@ -51,6 +51,7 @@ _ITERATIVE_BYTES = {  # likewise
 _SOLVED_GRID = {"roughness": np.logspace(-3, 4, 15)}  # where it is not that of lambda_choice
 _HEURISTIC_ITERATIONS = 5  # plug and play with a denoiser that is no prox gets worse as it goes on: measured
 _LEAST_REGION = 25  # pixels
+_FAR = 3.0  # times the scale: how far from zero the data lie if they have a black level
 _DARK = 0.1  # of the scale: the median of an image whose ground is dark
 _FLAT = {"l2": 0.015, "tikhonov": 0.015}  # of the scale: what remains of noise in a flat region at the best λ, and
 _FLAT_ELSE = 0.002  # of regularisers that make it really flat; measured, docs/choose-lambda.md
@@ -932,6 +933,11 @@ def _remarks(scene: Scene, stopped: str, settings: DeconvolutionSettings) -> lis
         )
     if settings.regulariser == "l1" and not _has_dark_ground(scene.tiles, scene.scale):
         found.append("l1 takes the object for points on nothing, but the ground is not dark: expect spikes; try tv.")
+    if settings.regulariser in ("l2", "roughness") and abs(_level(scene.tiles) - scene.offset) > _FAR * scene.scale:
+        found.append(
+            f"{settings.regulariser} depends on what zero is, and these data lie far from it: subtract their black "
+            "level, or use tikhonov or tv."
+        )
     return found
 
 

@@ -100,6 +100,13 @@ def test_a_black_level_moves_the_result_and_nothing_else(name):
         np.testing.assert_allclose(moved.data - black, one.data, atol=2e-3 * np.ptp(y))
 
 
+def test_a_black_level_is_told_where_it_matters():
+    _, y = image("particles", 1.5, 100, size=64)
+    plain, moved = (ir.deconvolve(each, PSF, regulariser="l2", lam=0.1).record["remarks"] for each in (y, y + 1e4))
+    assert plain == []
+    assert "black level" in moved[0]
+
+
 def test_a_black_level_under_a_constraint_does_not_stop_the_iterations():
     _, y = image("particles", 1.5, 100, size=96)
     options = {"nonnegative": True, "lam": 0.05}
