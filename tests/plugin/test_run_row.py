@@ -22,6 +22,7 @@ def plain(text):
 
 @pytest.fixture
 def row(qtbot):
+    notification_manager.records.clear()  # of other tests
     row = RunRow(task="Deconvolve")
     qtbot.addWidget(row)
     row.results = []
