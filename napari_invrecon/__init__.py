@@ -5,7 +5,6 @@ result = ir.deconvolve(image, ir.gaussian_psf(2.0))
 result.data, result.lam, result.record
 """
 
-import dataclasses
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -94,10 +93,10 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
         last = record["n_iter"] if record["stopped"] == "asked to finish" else None
         return _finish_at(tomography(given[0], angles, same), last)
     if record["method"] == "fuse":
-        haadf, maps, *region = given
-        chosen = FusionSettings(**(record["settings"] | {"lam": record["lam"], "coupling": record["coupling"]}))
-        last = record["n_iter"] if record["stopped"] == "asked" else chosen.n_iter
-        return fuse(haadf, maps, *region, **(dataclasses.asdict(chosen) | {"n_iter": last}))
+        settings = record["settings"] | {"lam": record["lam"], "coupling": record["coupling"]}
+        if record["stopped"] == "asked":
+            settings["n_iter"] = record["n_iter"]
+        return fuse(*given, **settings)
     by_role = {entry["role"]: array for entry, array in zip(described, given, strict=True)}
     psf = psf_from_description(described[1]) if by_role["psf"] is None else by_role["psf"]
     settings = record["settings"] | {"lam": record["lam"]}

@@ -20,7 +20,7 @@ from napari_invrecon.recon import blocks
 from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.closed_form import closed_form
 from napari_invrecon.recon.deblurring import deblur, fill_gaps, make_prior
-from napari_invrecon.recon.deconvolution import Scene, default_rule, prepare
+from napari_invrecon.recon.deconvolution import Scene, choose_lambda, prepare
 from napari_invrecon.recon.lambda_choice import LambdaCurve
 from napari_invrecon.recon.operators import Array, fft_workers, transfer_function
 from napari_invrecon.recon.regularisers import Regulariser
@@ -198,10 +198,7 @@ def _look(inputs: Inputs, where: tuple[slice, ...], known: _Known) -> Steps[Look
             known.curve = yield from dataclasses.replace(
                 inputs, settings=dataclasses.replace(settings, lam=None)
             ).curve()
-        rule = settings.lam_rule or default_rule(scene, known.curve)
-        lam = known.curve.choices[rule]
-        if lam is None:
-            raise ValueError(f"the rule {rule!r} finds no λ on this image: choose another, or set λ")
+        lam, rule = choose_lambda(known.curve, scene, settings)
     shape = tuple(inputs.image.shape)
     whole = tuple(each.stop - each.start for each in where) == shape
     if scene.blur.boundary == "periodic" and not whole:  # a part has no period

@@ -38,7 +38,7 @@ from napari_invrecon.recon.operators import Array, fft_workers, forward_fft, tra
 from napari_invrecon.recon.probe import PointSpread, describe_psf
 from napari_invrecon.recon.psf import check_psf
 from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record
-from napari_invrecon.recon.settings import check, takes_settings
+from napari_invrecon.recon.settings import check, check_real, takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def deconvolution(
     curve, lam, rule = None, settings.lam, "given"
     if lam is None:
         curve = yield from _curve(scene, settings)
-        lam, rule = _choose(curve, scene, settings)
+        lam, rule = choose_lambda(curve, scene, settings)
 
     last = tuple(image.shape[-ndim:])
     reach = halo(scene.blur, lam, last)
@@ -631,12 +631,7 @@ def _kernel(psf: Any, settings: DeconvolutionSettings, image: Any) -> Array:
 
 
 def _check_image(image: Any) -> None:
-    if not hasattr(image, "shape") or not hasattr(image, "dtype"):
-        raise TypeError(f"the image is a {type(image).__name__}: expected an array (…, y, x)")
-    kind = np.dtype(image.dtype).kind
-    if kind not in "iuf":
-        remedy = "take its magnitude or its phase" if kind == "c" else "convert it to numbers"
-        raise TypeError(f"the image holds values of type {image.dtype}: expected real numbers; {remedy} first")
+    check_real(image, "image", "(…, y, x)")
     if image.ndim == 0 or 0 in image.shape:
         raise ValueError(f"the image is empty: its shape is {tuple(image.shape)}, expected (…, y, x)")
 
@@ -756,7 +751,7 @@ def _curve(
         y, weights, region = _crop_with_reference(scene)
     counted = np.ones_like(y) if weights is None else weights
     noise = _spread(scene, y, counted, settings)
-    blur = dataclasses.replace(scene.blur, denoiser="frozen")  # a heuristic one takes λ from it, see _choose
+    blur = dataclasses.replace(scene.blur, denoiser="frozen")  # a heuristic one takes λ from it, see choose_lambda
     prior = make_prior(blur, fill_gaps(y, counted))
 
     def solved(y: Array, weights: Array, lam: float, state: Any) -> Steps[Fit]:
@@ -846,7 +841,7 @@ def default_rule(scene: Scene, curve: LambdaCurve) -> Rule:
     return "balanced" if scene.noise.white or unknown else "l-curve"
 
 
-def _choose(curve: LambdaCurve, scene: Scene, settings: DeconvolutionSettings) -> tuple[float, str]:
+def choose_lambda(curve: LambdaCurve, scene: Scene, settings: DeconvolutionSettings) -> tuple[float, str]:
     """λ and how it was chosen."""
     rule = settings.lam_rule or default_rule(scene, curve)
     chosen = curve.choices[rule]

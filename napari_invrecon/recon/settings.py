@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -104,6 +106,16 @@ def check(settings: Any) -> None:
                 raise ValueError(f"{each.name}={value!r}: expected a whole number")
             if each.type is int and not isinstance(value, numbers.Integral):
                 raise TypeError(f"{each.name}={value!r}: expected a whole number, {int(number)}")
+
+
+def check_real(array: Any, what: str, shape: str) -> None:
+    """Refuse what is no array of real numbers; ``what`` names it and ``shape`` says what was expected."""
+    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+        raise TypeError(f"the {what} is a {type(array).__name__}: expected an array {shape}")
+    kind = np.dtype(array.dtype).kind
+    if kind not in "iuf":
+        remedy = "take its magnitude or its phase" if kind == "c" else "convert it to numbers"
+        raise TypeError(f"the {what} holds values of type {array.dtype}: expected real numbers; {remedy} first")
 
 
 def takes_settings(settings_class: type) -> Callable[[F], F]:

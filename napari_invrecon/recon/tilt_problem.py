@@ -75,6 +75,14 @@ class TiltProblem:
             return squares(difference)
         return float(np.sum(weights * np.square(difference), dtype=np.float64))
 
+    def left_over(
+        self, x: Array, data: Array, weights: Array | None, threads: int, out: Array
+    ) -> tuple[Array, float, float]:
+        """(y − Ax, put into ``out``; its `misfit`; the same `over_noise`)."""
+        difference = np.subtract(data, self.predict(x, threads, out), out=out)
+        misfit = self.misfit(difference, weights)
+        return difference, misfit, self.over_noise(misfit, weights, data.size)
+
     def over_noise(self, misfit: float, weights: Array | None, n_data: int) -> float:
         """(Σ w (Ax − y)² / Σ_{w>0} σ²)^½: 1 where the fit leaves just the noise; NaN where σ is unknown."""
         if not self.noise_level:

@@ -32,9 +32,7 @@ def sirt(problem: TiltProblem, data: Array, weights: Array | None, x: Array, thr
     columns *= np.float32(1 if problem.relaxation is None else problem.relaxation)
     predicted, update = np.empty_like(data), np.empty_like(x)
     for step in range(1, problem.n_iter + 1):
-        difference = np.subtract(data, problem.predict(x, threads, predicted), out=predicted)
-        misfit = problem.misfit(difference, weights)
-        residual = problem.over_noise(misfit, weights, data.size)
+        difference, misfit, residual = problem.left_over(x, data, weights, threads, predicted)
         if residual <= 1:
             yield Iterate(step - 1, problem.n_iter, x, misfit, residual, FITS)
             break
@@ -80,9 +78,7 @@ def sart(problem: TiltProblem, data: Array, weights: Array | None, x: Array, thr
     steps = rays if weights is None else rays * (weights / weights.max())
     predicted, before = np.empty_like(data), np.empty_like(x)
     for step in range(1, problem.n_iter + 1):
-        difference = np.subtract(data, problem.predict(x, threads, predicted), out=predicted)
-        misfit = problem.misfit(difference, weights)
-        residual = problem.over_noise(misfit, weights, data.size)
+        _, misfit, residual = problem.left_over(x, data, weights, threads, predicted)
         if residual <= 1:
             yield Iterate(step - 1, problem.n_iter, x, misfit, residual, FITS)
             break

@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from napari_invrecon.recon.detector import looks_like_counts
 from napari_invrecon.recon.noise import gaussian_sigma
+from napari_invrecon.recon.settings import check_real
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -288,12 +289,7 @@ class _Survey:
 
 
 def _check_stack(stack: Any) -> Any:
-    if not hasattr(stack, "shape") or not hasattr(stack, "dtype"):
-        raise TypeError(f"the stack is a {type(stack).__name__}: expected an array (tilt, y, x)")
-    kind = np.dtype(stack.dtype).kind
-    if kind not in "iuf":
-        remedy = "take its magnitude or its phase" if kind == "c" else "convert it to numbers"
-        raise TypeError(f"the stack holds values of type {stack.dtype}: expected real numbers; {remedy} first")
+    check_real(stack, "stack", "(tilt, y, x)")
     if stack.ndim not in (3, 4) or 0 in stack.shape:
         remedy = "; a sinogram becomes one with stack[:, None, :]" if stack.ndim == 2 else ""
         raise ValueError(

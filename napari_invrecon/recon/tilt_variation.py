@@ -56,10 +56,8 @@ def tv_sart(
         t_next = (1 + math.sqrt(1 + 4 * t * t)) / 2
         moved, size = advance(ahead, dual, x, (t - 1) / t_next, problem.nonnegative, threads)
         t, tau_before = t_next, tau
-        difference = np.subtract(data, problem.predict(x, threads, predicted), out=predicted)
-        misfit = problem.misfit(difference, weights)
+        _, misfit, residual = problem.left_over(x, data, weights, threads, predicted)
         objective = misfit + lam * volume_variation(x, threads)
-        residual = problem.over_noise(misfit, weights, data.size)
         reason = problem.why_last(step, math.sqrt(moved / max(size, 1e-30)))
         if (yield Iterate(step, problem.n_iter, x, objective, residual, reason)) or reason:
             break
