@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from napari_invrecon.recon.alignment import Alignment, AlignmentSettings, align, apply_alignment
-from napari_invrecon.recon.deconvolution import DeconvolutionSettings, deconvolve, lambda_curve
+from napari_invrecon.recon.deconvolution import deconvolve, lambda_curve
+from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 from napari_invrecon.recon.energy import EnergySettings, deconvolve_energy
 from napari_invrecon.recon.fusion import FusionResult, FusionSettings, fuse
 from napari_invrecon.recon.lambda_choice import LambdaCurve

@@ -55,7 +55,7 @@ def run_info(arguments: argparse.Namespace) -> None:
 
 def add_deconvolve(commands: argparse._SubParsersAction) -> None:
     """``deconvolve``: what the dock does, on a file, without a viewer."""
-    from napari_invrecon.recon.deconvolution import DeconvolutionSettings
+    from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 
     parser = commands.add_parser("deconvolve", help="deconvolve an acquisition file with a Gaussian blur")
     parser.add_argument("file", type=Path, metavar="FILE")
@@ -73,7 +73,8 @@ def run_deconvolve(arguments: argparse.Namespace) -> None:
 
     from napari_invrecon.io import read
     from napari_invrecon.io.ome_tif import write_ome_tif
-    from napari_invrecon.recon.deconvolution import DeconvolutionSettings, deconvolve
+    from napari_invrecon.recon.deconvolution import deconvolve
+    from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
     from napari_invrecon.recon.probe import GaussianPSF
 
     if arguments.output.suffix.lower() not in (".tif", ".tiff"):

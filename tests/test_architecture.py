@@ -73,7 +73,15 @@ RECON_LAYERS = (
         "couplings",
         "thinning",
     },
-    {"slabs", "tilt_lambda", "projection_matching", "power_coupling"},
+    {
+        "slabs",
+        "tilt_lambda",
+        "projection_matching",
+        "power_coupling",
+        "deconvolution_settings",
+        "deconvolution_scene",
+        "deconvolution_lambda",
+    },
 )
 # zarr is recon's array on disc for results larger than memory, not a format that users hand in.
 RECON_THIRD_PARTY = {"numpy", "scipy", "skimage", "numba", "llvmlite", "dask", "distributed", "zarr"}

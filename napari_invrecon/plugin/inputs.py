@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_invrecon.plugin.psf_layer import PsfLayer
 from napari_invrecon.plugin.regions import Region
-from napari_invrecon.recon.deconvolution import DeconvolutionSettings, curve_steps, deconvolution
+from napari_invrecon.recon.deconvolution import curve_steps, deconvolution
+from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 from napari_invrecon.recon.residual import residual_steps
 
 if TYPE_CHECKING:

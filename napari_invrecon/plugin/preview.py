@@ -20,7 +20,8 @@ from napari_invrecon.recon import blocks
 from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.closed_form import closed_form
 from napari_invrecon.recon.deblurring import deblur, fill_gaps, make_prior
-from napari_invrecon.recon.deconvolution import Scene, choose_lambda, prepare
+from napari_invrecon.recon.deconvolution_lambda import choose_lambda
+from napari_invrecon.recon.deconvolution_scene import Scene, prepare
 from napari_invrecon.recon.lambda_choice import LambdaCurve
 from napari_invrecon.recon.operators import Array, fft_workers, transfer_function
 from napari_invrecon.recon.regularisers import Regulariser

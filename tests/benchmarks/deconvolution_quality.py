@@ -28,7 +28,8 @@ from skimage.restoration import richardson_lucy, wiener
 import napari_invrecon as ir
 from napari_invrecon.recon import blocks
 from napari_invrecon.recon.deblurring import deblur
-from napari_invrecon.recon.deconvolution import DeconvolutionSettings, prepare
+from napari_invrecon.recon.deconvolution_scene import prepare
+from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 from napari_invrecon.recon.solvers import finish
 
 SIGMAS = (1.5, 3.0, 5.0)

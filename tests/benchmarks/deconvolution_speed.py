@@ -27,7 +27,8 @@ from phantoms import image, rmse
 from skimage.restoration import denoise_tv_chambolle, richardson_lucy, unsupervised_wiener
 
 import napari_invrecon as ir
-from napari_invrecon.recon.deconvolution import DeconvolutionSettings, deconvolution
+from napari_invrecon.recon.deconvolution import deconvolution
+from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 
 ROUNDS = 5
 SIGMA, COUNTS = 3.0, 200

@@ -242,7 +242,7 @@ def test_the_arrow_of_advanced_follows_the_theme(qtbot, docked):
 
 
 def test_the_form_of_deconvolution(qtbot):
-    from napari_invrecon.recon.deconvolution import DeconvolutionSettings
+    from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 
     form = SettingsForm(DeconvolutionSettings, skip={"lam"})
     qtbot.addWidget(form)

@@ -129,7 +129,7 @@ def test_a_given_lambda_costs_one_solution(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the curve is not needed")
 
-    monkeypatch.setattr(deconvolution, "_curve", refuse)
+    monkeypatch.setattr(deconvolution, "lambda_steps", refuse)
     _, y = image("slabs", 1.5, 100, size=64)
     record = ir.deconvolve(y, ir.gaussian_psf(1.5), lam=0.05, noise_sigma=8.0).record
     assert 0.8 < record["residual_over_noise"] < 1.5

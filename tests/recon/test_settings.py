@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from napari_invrecon.recon.deconvolution import DeconvolutionSettings
+from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 from napari_invrecon.recon.settings import check, parameters, takes_settings
 
 

@@ -24,7 +24,7 @@ from napari_invrecon.plugin.widgets.line_panel import LinePanel, is_line
 from napari_invrecon.plugin.widgets.psf_row import PsfRow
 from napari_invrecon.plugin.widgets.region_row import RegionRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
-from napari_invrecon.recon.deconvolution import DeconvolutionSettings
+from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 
 if TYPE_CHECKING:
     from napari_invrecon.plugin.worker import MakeSteps
