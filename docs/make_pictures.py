@@ -29,6 +29,16 @@ def lecture_deblurring_1d(viewer: Viewer) -> None:
     wait(lambda: not dock.lines.busy)
 
 
+def lecture_why_lambda(viewer: Viewer) -> None:
+    """The same, with "Why λ is needed" open instead of the λ curve."""
+    lecture_deblurring_1d(viewer)
+    (dock,) = (each for each in viewer.window.dock_widgets.values() if hasattr(each, "why"))
+    dock.lines.hide()
+    dock.lambda_panel.section.collapse()
+    dock.why.section.expand()
+    wait(lambda: not dock.why.busy)
+
+
 def lecture_grain_boundaries(viewer: Viewer) -> None:
     """Open Sample → Lecture: grain boundaries; Deconvolve → Run with tv, and with tikhonov; side by side."""
     viewer.open_sample(PLUGIN, "lecture_grain_boundaries")
@@ -43,7 +53,7 @@ def lecture_grain_boundaries(viewer: Viewer) -> None:
     viewer.canvas.grid.enabled = True
 
 
-PICTURES = (lecture_deblurring_1d, lecture_grain_boundaries)
+PICTURES = (lecture_deblurring_1d, lecture_why_lambda, lecture_grain_boundaries)
 
 
 def wait(until) -> None:

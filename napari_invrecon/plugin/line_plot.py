@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QSizePolicy
 
 from napari_invrecon.plugin.plots import style_axes
+from napari_invrecon.plugin.themed_plot import ThemedPlot
 
 if TYPE_CHECKING:
-    from qtpy.QtGui import QWheelEvent
+    from matplotlib.figure import Figure
     from qtpy.QtWidgets import QWidget
 
     from napari_invrecon.plugin.plots import Colours
@@ -34,37 +31,20 @@ class Line:
     x: NDArray[np.float32]
 
 
-class LinePlot(FigureCanvasQTAgg):
+class LinePlot(ThemedPlot):
     """Four times a `Line` over the data and, where it is known, the true object, with the RMSE to it."""
 
     def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
-        super().__init__(Figure(figsize=(2.9, _HEIGHT_PX / 100), dpi=100, layout="constrained"))
-        self.setParent(parent)
-        self.setFixedHeight(_HEIGHT_PX)
-        self.setMinimumWidth(200)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setAccessibleName("The line for several λ")
-        self._colours = colours
+        super().__init__(colours, _HEIGHT_PX, "The line for several λ", parent)
         self._shown: tuple[list[Line], NDArray[np.float64], NDArray[np.float64] | None] | None = None
 
     def show_lines(self, lines: list[Line], y: NDArray[np.float64], truth: NDArray[np.float64] | None) -> None:
         """Draw them; ``y`` is the measured line."""
         self._shown = (lines, y, truth)
-        self._draw()
+        self.redraw()
 
-    def set_colours(self, colours: Colours) -> None:
-        """Follow a change of theme."""
-        self._colours = colours
-        self._draw()
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        """The wheel scrolls the dock."""
-        event.ignore()
-
-    def _draw(self) -> None:
-        self.figure.clear()
-        self.figure.set_facecolor(self._colours.background)
+    def draw_on(self, figure: Figure) -> None:
+        """One picture for each λ."""
         if self._shown is None:
             return
         lines, y, truth = self._shown
@@ -75,7 +55,7 @@ class LinePlot(FigureCanvasQTAgg):
         low, high = min(each.min() for each in known), max(each.max() for each in known)
         room = _HEADROOM * (high - low)
         colours = self._colours
-        for axes, line in zip(self.figure.subplots(2, 2, sharex=True, sharey=True).flat, lines, strict=True):
+        for axes, line in zip(figure.subplots(2, 2, sharex=True, sharey=True).flat, lines, strict=True):
             style_axes(axes, colours)
             axes.plot(y, color=_MEASURED, lw=0.9, ls=(0, (1, 1)), label=measured)
             if truth is not None:
@@ -85,7 +65,7 @@ class LinePlot(FigureCanvasQTAgg):
             axes.set_ylim(low - room, high + room)
             error = "" if truth is None else f"\nRMSE {np.sqrt(np.mean(np.square(line.x - truth))):.3f}"
             axes.set_title(f"{line.title}{error}", fontsize=_FONT_PT, color=colours.text, pad=2)
-        self.figure.legend(
+        figure.legend(
             *axes.get_legend_handles_labels(),
             loc="outside lower center",
             ncols=3,
@@ -96,4 +76,3 @@ class LinePlot(FigureCanvasQTAgg):
             columnspacing=1.2,
             borderpad=0.1,
         )
-        self.draw_idle()

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from napari.utils.theme import get_theme
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QSizePolicy
+from qtpy.QtCore import Signal
+
+from napari_invrecon.plugin.themed_plot import ThemedPlot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.backend_bases import MouseEvent
     from numpy.typing import NDArray
-    from qtpy.QtGui import QWheelEvent
     from qtpy.QtWidgets import QWidget
 
 _HEIGHT_PX = 400
@@ -59,7 +57,7 @@ def theme_colours(name: str) -> Colours:
     return Colours(background[:7], text[:7], line[:7], theme.type == "dark")
 
 
-class LambdaPlot(FigureCanvasQTAgg):
+class LambdaPlot(ThemedPlot):
     """A picture of `LambdaCurve.summary()`. A click on it is a λ.
 
     ``picked(λ)``: on the L-curve the λ of the nearest point, on the scores the λ of the place.
@@ -68,25 +66,19 @@ class LambdaPlot(FigureCanvasQTAgg):
     picked = Signal(float)
 
     def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
-        super().__init__(Figure(figsize=(2.9, _HEIGHT_PX / 100), dpi=100, layout="constrained"))
-        self.setParent(parent)
-        self.setFixedHeight(_HEIGHT_PX)
-        self.setMinimumWidth(200)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the slider does by keyboard what a click does here
-        self.setAccessibleName("L-curve and scores against λ")
-        self._colours = colours
+        # the slider does by keyboard what a click does here
+        super().__init__(colours, _HEIGHT_PX, "L-curve and scores against λ", parent)
         self._curve: dict[str, Any] | None = None
         self._lam: float | None = None
         self._now: list[Any] = []
         self._l_curve, self._scores = self.figure.subplots(2, 1, height_ratios=(1, 1.1))
         self.mpl_connect("button_press_event", self._click)
-        self._draw()
+        self.redraw()
 
     def show_curve(self, summary: dict[str, Any]) -> None:
         """Draw a curve; it needs at least two λ."""
         self._curve = summary
-        self._draw()
+        self.redraw()
 
     def show_lam(self, lam: float | None) -> None:
         """Mark the λ that is set now; None: none is."""
@@ -94,16 +86,8 @@ class LambdaPlot(FigureCanvasQTAgg):
         self._mark_now()
         self.draw_idle()
 
-    def set_colours(self, colours: Colours) -> None:
-        """Follow a change of theme."""
-        self._colours = colours
-        self._draw()
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        """The wheel scrolls the dock."""
-        event.ignore()
-
-    def _draw(self) -> None:
+    def redraw(self) -> None:
+        """Draw everything again."""
         self.figure.set_facecolor(self._colours.background)
         self._now = []
         for axes in (self._l_curve, self._scores):

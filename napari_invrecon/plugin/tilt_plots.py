@@ -5,57 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QSizePolicy
 
 from napari_invrecon.plugin.plots import FONT_PT, Colours, style_axes
+from napari_invrecon.plugin.themed_plot import ThemedPlot
 from napari_invrecon.recon.diagnostics import BETWEEN, SAMPLED, WEDGE, fourier_coverage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
-    from qtpy.QtGui import QWheelEvent
     from qtpy.QtWidgets import QWidget
 
 _BAD, _GOOD, _WEDGE = "#d55e00", "#2f8fd0", "#cc79a7"
 _PERCENTILES = (1.0, 99.5)
 
 
-class TiltPlot(FigureCanvasQTAgg):
-    """A figure in the colours of a theme. A subclass draws what it has been given in `draw_on`."""
-
-    def __init__(self, colours: Colours, height_px: int, name: str, parent: QWidget | None = None) -> None:
-        super().__init__(Figure(figsize=(2.9, height_px / 100), dpi=100, layout="constrained"))
-        self.setParent(parent)
-        self.setFixedHeight(height_px)
-        self.setMinimumWidth(200)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setAccessibleName(name)
-        self._colours = colours
-
-    def set_colours(self, colours: Colours) -> None:
-        """Follow a change of theme."""
-        self._colours = colours
-        self.redraw()
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        """The wheel scrolls the dock."""
-        event.ignore()
-
-    def redraw(self) -> None:
-        """Draw everything again."""
-        self.figure.clear()
-        self.figure.set_facecolor(self._colours.background)
-        self.draw_on(self.figure)
-        self.draw_idle()
-
-    def draw_on(self, figure: Figure) -> None:
-        """Draw; the figure is empty."""
-        raise NotImplementedError
+class TiltPlot(ThemedPlot):
+    """With labelled axes."""
 
     def _label(self, axes: Axes, x: str, y: str, title: str = "") -> None:
         style_axes(axes, self._colours)

@@ -134,11 +134,7 @@ def naive(
     there = singular > _LOST * top
     inverse = np.divide(transform, otf, out=np.zeros_like(transform), where=there)
 
-    twice = np.full(singular.shape[-1], 2)  # a real transform stores one of each conjugate pair
-    twice[0] = 1
-    if y.shape[-1] % 2 == 0:
-        twice[-1] = 1
-    count = np.broadcast_to(twice, singular.shape)
+    count = _multiplicity(y.shape)
     lost = int(count[~there].sum())
     order = np.argsort(singular[there])[::-1]
     s, n = singular[there][order], count[there][order].astype(np.float64)
@@ -167,6 +163,60 @@ def naive(
         size=y.size,
         lost=lost,
     )
+
+
+@dataclass(frozen=True)
+class FilterFactors:
+    """σᵢ²/(σᵢ² + λ|Lᵢ|²), what x̂ = argmin ‖Hx − y‖² + λ‖Lx‖² takes of each coefficient of H⁻¹y, for any λ.
+
+    Attributes
+    ----------
+    balance
+        σᵢ²/|Lᵢ|², the λ at which the factor is ½, ascending; infinite where L sees nothing.
+    share
+        For each of them, the share of all N frequencies whose ``balance`` is lower or the same.
+    """
+
+    balance: NDArray[np.float64]
+    share: NDArray[np.float64]
+
+    def filled(self, lam: float) -> float:
+        """The share of the frequencies with a factor below ½: they are more the prior's than the data's."""
+        below = int(np.searchsorted(self.balance, lam, side="left"))
+        return float(self.share[below - 1]) if below else 0.0
+
+
+def filter_factors(psf: NDArray[Any], penalty: NDArray[Any], shape: tuple[int, ...]) -> FilterFactors:
+    """The filter factors of a periodic image.
+
+    Parameters
+    ----------
+    psf
+        h, as it is used: its centre at index n // 2.
+    penalty
+        |L|² on the ``rfftn`` grid of ``shape``, as `Regulariser.power` gives it.
+    shape
+        Of the image.
+
+    References
+    ----------
+    Hansen, Discrete Inverse Problems: Insight and Algorithms, 2010, section 4.2, doi:10.1137/1.9780898718836.
+    """
+    power = np.square(np.abs(transfer_function(np.asarray(psf, np.float64), shape, np.complex128))).ravel()
+    weight = np.asarray(penalty, np.float64).ravel()
+    balance = np.divide(power, weight, out=np.full(power.shape, np.inf), where=weight > 0)
+    order = np.argsort(balance)
+    count = _multiplicity(shape).ravel()[order]
+    return FilterFactors(balance[order], np.cumsum(count) / np.prod(shape))
+
+
+def _multiplicity(shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """How many of the N frequencies each point of the ``rfftn`` grid stands for: it stores one of a conjugate pair."""
+    twice = np.full(shape[-1] // 2 + 1, 2, np.intp)
+    twice[0] = 1
+    if shape[-1] % 2 == 0:
+        twice[-1] = 1
+    return np.broadcast_to(twice, (*shape[:-1], twice.size))
 
 
 def _noise_floor(singular: NDArray[np.float64], coefficient: NDArray[np.float64], sigma: float) -> float:

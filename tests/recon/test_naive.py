@@ -6,7 +6,7 @@ import pytest
 from phantoms import image, rmse
 
 import napari_invrecon as ir
-from napari_invrecon.recon.naive import naive
+from napari_invrecon.recon.naive import filter_factors, naive
 from napari_invrecon.recon.probe import GaussianPSF
 
 # The lecture's 1-D experiment (see test_deconvolution.py).
@@ -140,3 +140,23 @@ def test_bad_values(picture, psf, options, words):
 def test_bad_types(picture, psf):
     with pytest.raises(TypeError, match="expected a real array"):
         naive(picture, psf)
+
+
+@pytest.mark.parametrize("prior", ["l2", "gradient"])
+def test_filter_factors_are_those_of_the_regularised_inverse(prior):
+    """H_λ⁻¹H = V diag(factor) Vᵀ: its eigenvalues, from dense linear algebra."""
+    gradient = np.roll(np.eye(64), 1, axis=1) - np.eye(64)
+    penalty = np.eye(64) if prior == "l2" else gradient.T @ gradient
+    power = np.ones(33) if prior == "l2" else np.abs(np.fft.rfft(gradient[:, 0])) ** 2
+    found = filter_factors(KERNEL, power, (64,))
+    for lam in (1e-4, 0.01, 0.126, 5.0):
+        factors = np.linalg.eigvals(np.linalg.solve(MATRIX.T @ MATRIX + lam * penalty, MATRIX.T @ MATRIX)).real
+        assert found.filled(lam) == pytest.approx(np.count_nonzero(factors < 0.5) / 64)
+    assert found.filled(1e-12) == 0
+    assert found.filled(1e9) == pytest.approx(1.0 if prior == "l2" else 63 / 64), "a gradient never sees the mean"
+
+
+def test_filter_factors_count_each_frequency_of_a_plane_once():
+    for shape in ((6, 7), (5, 8), (1, 64)):
+        found = filter_factors(np.ones((1, 1)), np.ones((*shape[:-1], shape[-1] // 2 + 1)), shape)
+        assert (found.filled(0.99), found.filled(1.01)) == (0, 1)

@@ -24,6 +24,7 @@ from napari_invrecon.plugin.widgets.line_panel import LinePanel, is_line
 from napari_invrecon.plugin.widgets.psf_row import PsfRow
 from napari_invrecon.plugin.widgets.region_row import RegionRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
+from napari_invrecon.plugin.widgets.why_lambda import WhyLambda
 from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class DeconvolutionDock(Dock):
         self.settings.insert("noise_sigma", "Ignore", self.ignored, _IGNORED_TIP)
 
         self.lambda_panel = LambdaPanel(napari_viewer, self._curve, self)
+        self.why = WhyLambda(napari_viewer, self._inputs_of_curve, self)
         self.lines = LinePanel(napari_viewer, self)
         self.preview_box = QCheckBox("Preview", self)
         self.preview_box.setToolTip(_PREVIEW_TIP)
@@ -80,7 +82,7 @@ class DeconvolutionDock(Dock):
         what.addRow("Image", self.image.native)
         what.addRow("PSF", self.psf)
         self.lay_out(
-            (what, self.settings, self.lam, self.lines, self.lambda_panel, self.preview_box),
+            (what, self.settings, self.lam, self.lines, self.lambda_panel, self.why, self.preview_box),
             below=(self.run_row, self.compare),
         )
 
@@ -93,6 +95,8 @@ class DeconvolutionDock(Dock):
             changed.connect(self._look)
         for changed in (self.settings.changed, *regions):
             changed.connect(self._explain)
+        for changed in (self.image.changed, self.psf.changed, self.settings.changed, *regions):
+            changed.connect(self.why.refresh)
         self.compare.switched.connect(self.preview.hide)
         for moved in (self.viewer.scene.camera.events, self.viewer.dims.events.point):
             moved.connect(self._look)
@@ -101,7 +105,7 @@ class DeconvolutionDock(Dock):
         self.psf.changed.connect(self._explain)
         self.run_button.clicked.connect(self.run)
         self.lambda_panel.picked.connect(self._pick)
-        self.lam.valueChanged.connect(self.lambda_panel.show_lam)
+        self.lam.valueChanged.connect(self._mark)
         self.lam.valueChanged.connect(self._move_lines)
         self._layer: Image | None = None
         self._taken: Image | None = self.image.value
@@ -134,7 +138,7 @@ class DeconvolutionDock(Dock):
             if inputs.settings.lam is None:
                 self.lam.show_chosen(result.lam, record["lam_rule"])
             self.lambda_panel.show_curve(record["curve"])
-            self.lambda_panel.show_lam(result.lam)
+            self._mark(result.lam)
             self._layer = add_result(self.viewer, result, source, f"deconvolved λ={result.lam:.3g}")
             self.compare.show_result(Compared(self._layer, layer, source, lambda: inputs.residual(result.data, record)))
 
@@ -145,6 +149,7 @@ class DeconvolutionDock(Dock):
     def stop(self) -> None:
         """Cancel the run, remove the preview and the plot of a line."""
         self.lines.stop()
+        self.why.stop()
         self.preview_box.setChecked(False)
         self.run_row.cancel_button.click()
 
@@ -159,6 +164,8 @@ class DeconvolutionDock(Dock):
         if untouched:  # a choice of the user's, and the image of a run, stay
             opened = [layer for layer in self.image.choices if layer not in known and _comes_with_settings(layer)]
             self._take(opened[0] if opened else self.image.value)
+        if self.image.value is None:  # of which magicgui says nothing
+            self.why.refresh()
         self._explain()
 
     def _take(self, layer: Image | None) -> None:
@@ -227,8 +234,18 @@ class DeconvolutionDock(Dock):
 
     def _curve(self) -> MakeSteps | None:
         """The computation of the λ curve of what the dock shows."""
+        inputs = self._inputs_of_curve()
+        return None if inputs is None else inputs.curve
+
+    def _inputs_of_curve(self) -> Inputs | None:
+        """What the dock shows, whatever λ is; None where something is missing."""
         layer = self.image.value
-        return None if layer is None or self._why_not() else self._inputs(layer, None).curve
+        return None if layer is None or self._why_not() else self._inputs(layer, None)
+
+    def _mark(self, lam: float | None) -> None:
+        """Mark λ on the plots."""
+        self.lambda_panel.show_lam(lam)
+        self.why.show_lam(lam)
 
     def _look(self, _: object = None) -> None:
         """Ask for a preview of what the dock shows, or remove it."""
@@ -254,7 +271,7 @@ class DeconvolutionDock(Dock):
         if looked.curve is not None and looked.rule != "given":
             self.lam.show_chosen(looked.lam, looked.rule)
             self.lambda_panel.show_curve(looked.curve.summary())
-        self.lambda_panel.show_lam(looked.lam)
+        self._mark(looked.lam)
 
     def _show_why_no_preview(self, failure: BaseException) -> None:
         self.preview_box.setText("Preview: failed")
