@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 _TITLE = "Why λ is needed"
 _TIP = (
-    "The inverse without a regulariser, of the piece of the image with the most contrast: the singular values σᵢ of the blur, which for a "
-    "convolution are its OTF, and the discrete Picard plot, |uᵢᵀy| and |uᵢᵀy|/σᵢ with the noise. Where the data level "
-    "off at the noise while σᵢ falls on, H⁻¹y is amplified noise."
+    "The inverse without a regulariser, of the piece of the image with the most contrast: the singular values σᵢ of "
+    "the blur, which for a convolution are its OTF, and the discrete Picard plot, |uᵢᵀy| and |uᵢᵀy|/σᵢ with the noise. "
+    "Where the data level off at the noise while σᵢ falls on, H⁻¹y is amplified noise."
 )
 
 
