@@ -12,6 +12,8 @@ from typing import Any
 from napari_invrecon.recon.alignment import Alignment, AlignmentSettings, align, apply_alignment
 from napari_invrecon.recon.deconvolution import deconvolve, lambda_curve
 from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
+from napari_invrecon.recon.element_lines import suggest_window
+from napari_invrecon.recon.element_window import ElementWindow
 from napari_invrecon.recon.energy import EnergySettings, deconvolve_energy
 from napari_invrecon.recon.fusion import FusionResult, FusionSettings, fuse
 from napari_invrecon.recon.lambda_choice import LambdaCurve
@@ -20,16 +22,20 @@ from napari_invrecon.recon.probe import psf_from_description
 from napari_invrecon.recon.psf import gaussian_psf
 from napari_invrecon.recon.record import Reconstruction, array_hash
 from napari_invrecon.recon.solvers import Steps, finish
+from napari_invrecon.recon.spectra import ElementalMaps, MapSettings, elemental_maps, recorded_energy
 from napari_invrecon.recon.tomography import TomographySettings, reconstruct_tilt_series, tomography
 
 __all__ = [
     "Alignment",
     "AlignmentSettings",
     "DeconvolutionSettings",
+    "ElementWindow",
+    "ElementalMaps",
     "EnergySettings",
     "FusionResult",
     "FusionSettings",
     "LambdaCurve",
+    "MapSettings",
     "NaiveInverse",
     "Reconstruction",
     "TomographySettings",
@@ -37,13 +43,18 @@ __all__ = [
     "apply_alignment",
     "deconvolve",
     "deconvolve_energy",
+    "elemental_maps",
     "fuse",
     "gaussian_psf",
     "lambda_curve",
     "naive",
     "reconstruct_tilt_series",
     "replay",
+    "suggest_window",
 ]
+
+
+_METHODS = ("deconvolve", "deconvolve_energy", "elemental_maps", "fuse", "reconstruct_tilt_series")
 
 
 def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
@@ -54,8 +65,8 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
     record : dict
         ``Reconstruction.record``, or a layer's ``metadata["invrecon"]``.
     sources : sequence of arrays
-        In the order of ``record["sources"]``; a point-spread function that was a model, and tilt angles, may be left
-        out (None).
+        In the order of ``record["sources"]``; a point-spread function that was a model, tilt angles and energies
+        may be left out (None).
 
     Returns
     -------
@@ -72,9 +83,8 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
     UserWarning
         A source is not the one that was recorded.
     """
-    if record.get("method") not in ("deconvolve", "deconvolve_energy", "reconstruct_tilt_series", "fuse"):
-        expected = "expected 'deconvolve', 'deconvolve_energy', 'reconstruct_tilt_series' or 'fuse'"
-        raise ValueError(f"the record's method is {record.get('method')!r}: {expected}")
+    if record.get("method") not in _METHODS:
+        raise ValueError(f"the record's method is {record.get('method')!r}: expected one of {', '.join(_METHODS)}")
     described = record["sources"]
     if len(sources) > len(described):
         roles = ", ".join(entry["role"] for entry in described)
@@ -88,6 +98,9 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
     if record["method"] == "deconvolve_energy":
         lam = None if record["settings"]["method"] == "richardson-lucy" else record["lam"]
         return deconvolve_energy(*given, **(record["settings"] | {"lam": lam}))
+    if record["method"] == "elemental_maps":
+        energy = recorded_energy(described[1]) if given[1] is None else given[1]
+        return elemental_maps(given[0], energy, record["elements"], **record["settings"])
     if record["method"] == "reconstruct_tilt_series":
         angles = described[1]["angles_deg"] if given[1] is None else given[1]
         same = TomographySettings(**(record["settings"] | {"lam": record["lam"]}))

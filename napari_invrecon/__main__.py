@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,6 +157,77 @@ def run_tomography(arguments: argparse.Namespace) -> None:
     print(arguments.output, beside, sep="\n")
 
 
+def add_maps(commands: argparse._SubParsersAction) -> None:
+    """``maps``: elemental maps of a spectrum image, without a viewer."""
+    from napari_invrecon.recon.spectra import MapSettings
+
+    parser = commands.add_parser("maps", help="make elemental maps of an EELS or EDX spectrum image")
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="one .tif a map, one of its σ, and maps.json"
+    )
+    parser.add_argument("--signal", metavar="NAME", help="which spectrum image of a file with several; info lists them")
+    parser.add_argument("--elements", nargs="+", metavar="SYMBOL", help="default: those that the file names")
+    parser.add_argument("--kind", choices=("eels", "edx"), help="default: as the file says")
+    parser.add_argument(
+        "--windows", type=Path, metavar="FILE.json", help="windows of your own: an earlier maps.json, or its 'elements'"
+    )
+    add_settings(parser, MapSettings)
+    parser.set_defaults(run=run_maps)
+
+
+def run_maps(arguments: argparse.Namespace) -> None:
+    """Leave each map and its standard deviation as OME-TIFF, and one record."""
+    import json
+
+    import numpy as np
+
+    from napari_invrecon.io import read
+    from napari_invrecon.io.ome_tif import write_ome_tif
+    from napari_invrecon.recon.spectra import MapSettings, mapping
+
+    spectral = [each for each in read(arguments.file) if each.kind == "spectrum image"]
+    chosen = [each for each in spectral if arguments.signal in (None, each.name)]
+    if len(chosen) != 1:
+        names = ", ".join(repr(each.name) for each in spectral) or "no spectrum image"
+        raise ValueError(f"'{arguments.file.name}' holds {names}: choose one with --signal")
+    image, axis = chosen[0], chosen[0].axes[0]
+    energy = axis.offset + axis.scale * np.arange(image.data.shape[0])
+    settings = MapSettings(**settings_from(arguments, MapSettings))
+    result = finish_aloud(mapping(image.data, energy, _windows(arguments, image, energy), settings))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for told, data, variance in zip(result.record["elements"], result.data, result.variance, strict=True):
+        stem = f"{told['element']}_{told['line']}".strip("_")
+        write_ome_tif(arguments.output / f"{stem}.tif", data, image.axes[1:])
+        write_ome_tif(arguments.output / f"{stem}_sigma.tif", np.sqrt(variance), image.axes[1:])
+        shape = "" if told["exponent"] is None else f", r = {told['exponent']:.3g} from {told['share_px'] or 'all'} px"
+        print(f"{stem}: {told['total']:.5g} ± {told['total_sigma']:.2g}{shape}")
+    record = {**result.record, "file": arguments.file.name, "signal": image.name}
+    beside = arguments.output / "maps.json"
+    beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(beside)
+
+
+def _windows(arguments: argparse.Namespace, image: Acquisition, energy: Any) -> list[Any]:
+    """Those of a file, or suggestions for the elements."""
+    import json
+
+    from napari_invrecon.io.spectrum_kind import spectrum_kind
+    from napari_invrecon.recon.element_lines import suggest_window
+
+    if arguments.windows is not None:
+        held = json.loads(arguments.windows.read_text(encoding="utf-8"))
+        return list(held["elements"] if isinstance(held, dict) else held)
+    elements = arguments.elements or image.metadata.get("elements")
+    if not elements:
+        raise ValueError(f"'{arguments.file.name}' names no elements: give --elements, such as --elements Ti O")
+    if image.axes[0].unit != "eV":
+        raise ValueError(f"'{arguments.file.name}' has no energy axis in eV: open it in napari and type the axis there")
+    first, last = float(energy[0]), float(energy[-1])
+    kind = arguments.kind or spectrum_kind(image.name, image.metadata, last)
+    return [suggest_window(each, kind, first, last, step_ev=image.axes[0].scale) for each in elements]
+
+
 def _tilt_series(arguments: argparse.Namespace) -> Acquisition:
     """The one tilt series that the command names."""
     from napari_invrecon.io import read
@@ -234,6 +305,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_info(commands)
     add_deconvolve(commands)
     add_tomography(commands)
+    add_maps(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)

@@ -24,7 +24,7 @@ PARTS = {
 # Inside recon a module imports its own layer and those below. A file that is not named here is a modality: above all
 # of these, and never importing another modality.
 RECON_LAYERS = (
-    {"settings", "record"},
+    {"settings", "record", "element_window", "power_law"},
     {
         "operators",
         "lanes",
@@ -35,6 +35,8 @@ RECON_LAYERS = (
         "tilt_images",
         "tilt_axis",
         "alignment_scene",
+        "element_lines",
+        "window_sums",
     },
     {
         "fidelities",
@@ -48,6 +50,7 @@ RECON_LAYERS = (
         "measured_psf",
         "probe",
         "zero_loss",
+        "channel_noise",
     },
     {
         "solvers",
@@ -59,6 +62,7 @@ RECON_LAYERS = (
         "tilt_transforms",
         "registration",
         "fusion_solver",
+        "carried_background",
     },
     {
         "blocks",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import mrcfile
 import numpy as np
 import pytest
@@ -89,6 +90,58 @@ def test_tomography_leaves_a_calibrated_volume_and_its_record(
         assert mrc.data.max() > 0
         assert mrc.voxel_size.x == pytest.approx(40 * stack.axes[-1].scale)
         assert mrc.get_labels()[-1].startswith("napari-invrecon sirt")
+
+
+@pytest.fixture
+def oxide(tmp_path: Path) -> str:
+    """A small EELS spectrum image with an oxygen edge, as an EMD file."""
+    energy = 400 + np.arange(220)
+    mean = 200 * (energy / 400.0) ** -3 + 20 * (energy >= 532)
+    y = np.random.default_rng(0).poisson(mean, (4, 5, 220)).astype(np.uint16)
+    path = tmp_path / "oxide.emd"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("data/EELS")
+        group.attrs["emd_group_type"] = 1
+        group["data"] = y
+        for number, (name, units, values) in enumerate(
+            [("y", "n_m", np.arange(4.0)), ("x", "n_m", np.arange(5.0)), ("E", "eV", energy.astype(float))], start=1
+        ):
+            axis = group.create_dataset(f"dim{number}", data=values)
+            axis.attrs["name"], axis.attrs["units"] = name, units
+    return str(path)
+
+
+def test_maps_leaves_maps_their_errors_and_a_record(
+    oxide: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "maps"
+    assert main(["maps", oxide, "-o", str(out), "--elements", "O"]) == 0
+    assert "O_K: " in capsys.readouterr().out
+    record = json.loads((out / "maps.json").read_text(encoding="utf-8"))
+    assert record["elements"][0]["total"] == pytest.approx(20 * 20 * 53, rel=0.1)
+    with tifffile.TiffFile(out / "O_K.tif") as tif:
+        assert tif.asarray().shape == (4, 5)
+    assert tifffile.imread(out / "O_K_sigma.tif").min() > 0
+    again = tmp_path / "again"
+    assert main(["maps", oxide, "-o", str(again), "--windows", str(out / "maps.json")]) == 0
+    np.testing.assert_array_equal(tifffile.imread(again / "O_K.tif"), tifffile.imread(out / "O_K.tif"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "names no elements: give --elements"),
+        (["--elements", "U"], "no edge of 'U' is known"),
+        (["--elements", "O", "--share-px", "2"], "share_px=2: expected an odd number"),
+    ],
+)
+def test_maps_refuses_in_one_line(
+    arguments: list[str], message: str, oxide: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["maps", oxide, "-o", str(tmp_path / "maps"), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.ndimage import correlate1d, uniform_filter1d
+from scipy.ndimage import uniform_filter1d
 
 from napari_invrecon.recon import blocks, lambda_choice
-from napari_invrecon.recon.detector import FOURTH
+from napari_invrecon.recon.channel_noise import estimate_gain
 from napari_invrecon.recon.fidelities import poisson
 from napari_invrecon.recon.noise import gaussian_sigma
 from napari_invrecon.recon.operators import (
@@ -504,23 +504,3 @@ def _smooth_start(rows: Real, before: int, after: int, tiny: float) -> Real:
 def _counts(rows: Real, gain: float) -> Any:
     """Data units as counts, in double precision where the fidelity would do with single."""
     return rows / gain
-
-
-def estimate_gain(rows: Real) -> tuple[float, str]:
-    """(data units per count, how it was found) of rows (pixels, energy): variance over mean in short stretches.
-
-    The variance is that of fourth differences, blind to smooth spectra; the median over stretches of 32 channels passes
-    over edges. Whole numbers whose variance is 0.5 to 2 times their mean are counts.
-    """
-    n = rows.shape[1]
-    length = min(32, n)
-    noise = np.square(correlate1d(rows, FOURTH, axis=1, mode="reflect"))
-    cut = n // length * length
-    variance, mean = (a[:, :cut].reshape(len(rows), -1, length).mean(axis=2) for a in (noise, rows))
-    some = (variance > 0) & (mean > 0)
-    if not some.any():
-        return 1.0, "no noise to tell: 1"
-    gain = float(np.median(variance[some] / mean[some]))
-    if 0.5 < gain < 2 and np.array_equal(rows, np.round(rows)):
-        return 1.0, "the data are counts"
-    return gain, "estimated from variance against mean"

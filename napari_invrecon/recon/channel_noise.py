@@ -1,0 +1,110 @@
+"""What noise the channels of a spectrum have: y = gain · Poisson(x) + offset + N(0, read_sigma²)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import correlate1d
+
+from napari_invrecon.recon.detector import FOURTH
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Real = NDArray[np.float64]
+
+_STRETCH = 32  # channels
+_MEDIAN = 0.945  # of the variance that fourth differences over a stretch give, over its mean: χ² of 12
+_BINS = 12
+_COUNTS = "the data are counts"
+
+
+@dataclass(frozen=True)
+class ChannelNoise:
+    """The variance of y is gain · (y − offset) + read_sigma²; ``source`` says how that was found."""
+
+    gain: float
+    offset: float
+    read_sigma: float
+    source: str
+
+
+def estimate_gain(rows: Real) -> tuple[float, str]:
+    """(data units per count, how it was found) of rows (pixels, energy): variance over mean in short stretches.
+
+    The variance is that of fourth differences, blind to smooth spectra; the median over stretches of 32 channels passes
+    over edges. Whole numbers whose variance is 0.5 to 2 times their mean are counts.
+    """
+    return _gain(*_stretches(rows), whole=np.array_equal(rows, np.round(rows)))
+
+
+def _gain(variance: Real, mean: Real, *, whole: bool) -> tuple[float, str]:
+    some = (variance > 0) & (mean > 0)
+    if not some.any():
+        return 1.0, "no noise to tell: 1"
+    gain = float(np.median(variance[some] / mean[some]))
+    if whole and 0.5 < gain < 2:
+        return 1.0, _COUNTS
+    return gain, "estimated from variance against mean"
+
+
+def channel_noise(windows: Sequence[Real], offset: float) -> ChannelNoise:
+    """Gain and read noise from variance = gain · (mean − offset) + read_sigma².
+
+    The stretches of `estimate_gain` are put into bins by their mean, and a line with coefficients ≥ 0 goes through the
+    bins' medians. Counts are recognised as there: gain 1, no read noise.
+
+    Parameters
+    ----------
+    windows
+        (pixels, energy) for each window of neighbouring channels; pixels with NaN are left out.
+    offset
+        Of the detector, in data units.
+    """
+    kept = [rows[np.isfinite(rows).all(axis=1)] - offset for rows in windows]
+    values = np.concatenate([rows.ravel() for rows in kept])
+    whole = np.array_equal(values, np.round(values))
+    if whole and _sparse(values):
+        return ChannelNoise(1.0, offset, 0.0, _COUNTS)
+    pairs = [_stretches(rows) for rows in kept if rows.size and rows.shape[1] >= FOURTH.size]
+    if not pairs:
+        return ChannelNoise(1.0, offset, 0.0, "no values to tell the noise from: counts")
+    variance, mean = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
+    gain, source = _gain(variance, mean, whole=whole)
+    if not source.startswith("estimated"):
+        return ChannelNoise(gain, offset, 0.0, source)
+    parts = np.array_split(np.argsort(mean), min(_BINS, max(1, mean.size // 8)))
+    at = np.array([np.median(mean[part]) for part in parts])
+    seen = np.array([np.median(variance[part]) for part in parts]) / _MEDIAN
+    slope, floor = _line(at, seen)
+    return ChannelNoise(slope, offset, float(np.sqrt(floor)), source)
+
+
+def _sparse(values: Real) -> bool:
+    """Whole numbers from 0 up, so few that most channels are empty, can only be counts."""
+    return values.size > 0 and values.min() >= 0 and bool(np.mean(values == 0) > 0.5)
+
+
+def _line(at: Real, seen: Real) -> tuple[float, float]:
+    """(slope, value at 0) ≥ 0 of the variance against the mean, each bin weighted by its own relative error."""
+    weight = 1 / np.maximum(seen, 1e-12 * max(float(seen.max()), 1e-300))
+    design = np.stack([at * weight, weight], axis=1)
+    (slope, floor), *_ = np.linalg.lstsq(design, seen * weight, rcond=None)
+    if floor < 0 or not np.isfinite(floor):
+        return max(float(np.sum(seen * weight * at * weight) / np.sum((at * weight) ** 2)), 0.0), 0.0
+    if slope < 0:
+        return 0.0, float(np.sum(seen * weight**2) / np.sum(weight**2))
+    return float(slope), float(floor)
+
+
+def _stretches(rows: Real) -> tuple[Real, Real]:
+    """(variance, mean) over stretches of channels: (pixels, stretches)."""
+    n = rows.shape[1]
+    length = min(_STRETCH, n)
+    noise = np.square(correlate1d(rows, FOURTH, axis=1, mode="reflect"))
+    cut = n // length * length
+    variance, mean = (a[:, :cut].reshape(len(rows), -1, length).mean(axis=2) for a in (noise, rows))
+    return variance, mean

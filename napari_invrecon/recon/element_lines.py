@@ -1,0 +1,163 @@
+"""Where an element is seen in a spectrum: onsets of EELS edges, energies of X-ray lines, and windows to start from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from napari_invrecon.recon.element_window import BackgroundModel, ElementWindow, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SpectrumKind = Literal["eels", "edx"]
+
+# Onsets in eV as they are seen in EELS, of the K, L3 and M5 edges. Ahn & Krivanek 1983, EELS Atlas; they agree within
+# 6 eV with the binding energies of Elam et al. 2002, doi:10.1016/S0969-806X(01)00227-4, but for N, O and F, whose
+# tables hold free molecules.
+_EDGES = {
+    "K": "Li 55 Be 111 B 188 C 284 N 401 O 532 F 685 Na 1072 Mg 1305 Al 1560 Si 1839",
+    "L": "Al 73 Si 99 P 132 S 165 Cl 200 K 294 Ca 346 Sc 402 Ti 456 V 513 Cr 575 Mn 640 Fe 708 Co 779 Ni 855 Cu 931 "
+    "Zn 1020 Ga 1115 Ge 1217 As 1323 Se 1436 Br 1550 Sr 1940 Y 2080 Zr 2222 Nb 2371 Mo 2520",
+    "M": "Sr 133 Zr 180 Nb 205 Mo 227 Ru 279 Rh 307 Pd 335 Ag 367 Cd 404 In 443 Sn 485 Sb 528 Te 572 I 619 Cs 726 "
+    "Ba 781 La 832 Ce 883 Pr 931 Nd 978 Sm 1080 Eu 1131 Gd 1185 Tb 1241 Dy 1295 Ho 1351 Er 1409 Tm 1468 Yb 1528 "
+    "Lu 1588 Hf 1662 Ta 1735 W 1809 Re 1883 Os 1960 Ir 2040 Pt 2122 Au 2206 Pb 2484 Bi 2580 Th 3332 U 3552",
+}
+# Energies in eV of Kα (the mean of Kα1 and Kα2, 2 : 1), Lα1 and Mα, to 1 eV, from Elam et al. 2002 as above.
+_LINES = {
+    "Ka": "Be 108 B 183 C 277 N 392 O 525 F 677 Ne 849 Na 1040 Mg 1254 Al 1486 Si 1740 P 2010 S 2309 Cl 2621 Ar 2957 "
+    "K 3313 Ca 3691 Sc 4092 Ti 4510 V 4950 Cr 5412 Mn 5897 Fe 6401 Co 6926 Ni 7475 Cu 8040 Zn 8630 Ga 9242 Ge 9876 "
+    "As 10532 Se 11211 Br 11909 Kr 12630 Rb 13376 Sr 14143 Y 14933 Zr 15747 Nb 16584 Mo 17445 Tc 18328 Ru 19236 "
+    "Rh 20169 Pd 21125 Ag 22105 Cd 23110 In 24141 Sn 25195",
+    "La": "Ti 452 V 510 Cr 572 Mn 637 Fe 705 Co 775 Ni 849 Cu 928 Zn 1012 Ga 1098 Ge 1188 As 1282 Se 1379 Br 1481 "
+    "Kr 1585 Rb 1692 Sr 1806 Y 1924 Zr 2044 Nb 2169 Mo 2292 Tc 2423 Ru 2558 Rh 2697 Pd 2838 Ag 2983 Cd 3133 In 3286 "
+    "Sn 3444 Sb 3604 Te 3768 I 3938 Xe 4110 Cs 4285 Ba 4466 La 4647 Ce 4839 Pr 5035 Nd 5228 Pm 5432 Sm 5633 Eu 5850 "
+    "Gd 6053 Tb 6273 Dy 6498 Ho 6720 Er 6949 Tm 7180 Yb 7416 Lu 7655 Hf 7899 Ta 8146 W 8398 Re 8652 Os 8911 Ir 9175 "
+    "Pt 9442 Au 9713 Hg 9989 Tl 10269 Pb 10551 Bi 10839 Th 12968 U 13614",
+    "Ma": "Cs 727 Ba 780 La 836 Ce 884 Pr 927 Nd 979 Pm 1023 Sm 1078 Eu 1122 Gd 1181 Tb 1233 Dy 1284 Ho 1342 Er 1404 "
+    "Tm 1463 Yb 1526 Lu 1580 Hf 1646 Ta 1712 W 1775 Re 1840 Os 1907 Ir 1976 Pt 2048 Au 2118 Hg 2191 Tl 2267 Pb 2342 "
+    "Bi 2418 Th 2990 U 3164",
+}
+_MANGANESE_EV, _MANGANESE_FWHM_EV = 5897.0, 130.0  # a silicon detector's resolution at Mn Kα
+_PER_PAIR_EV = 2.5  # its square grows by this times the energy
+
+
+@dataclass(frozen=True)
+class ElementLine:
+    """An edge ("Ti L", its onset) or an X-ray line ("Ti Ka")."""
+
+    element: str
+    line: str
+    energy_ev: float
+
+
+def _table(text: dict[str, str]) -> tuple[ElementLine, ...]:
+    words = {line: row.split() for line, row in text.items()}
+    return tuple(
+        ElementLine(element, line, float(energy))
+        for line, row in words.items()
+        for element, energy in zip(row[::2], row[1::2], strict=True)
+    )
+
+
+_TABLES: dict[SpectrumKind, tuple[ElementLine, ...]] = {"eels": _table(_EDGES), "edx": _table(_LINES)}
+
+
+def lines_within(kind: SpectrumKind, low_ev: float, high_ev: float) -> list[ElementLine]:
+    """The edges or lines between two energies, by energy."""
+    found = (each for each in _TABLES[kind] if low_ev < each.energy_ev < high_ev)
+    return sorted(found, key=lambda each: each.energy_ev)
+
+
+def line_of(element: str, kind: SpectrumKind, low_ev: float, high_ev: float) -> ElementLine | None:
+    """The edge or line that an element is best mapped with, if it lies between the two energies.
+
+    EELS: the lowest from 100 eV up; EDX: K up to 15 keV, else L, else M.
+    """
+    own = [each for each in lines_within(kind, low_ev, high_ev) if each.element == element]
+    if kind == "edx":
+        order = {"Ka": 0, "La": 1, "Ma": 2}
+        own.sort(key=lambda each: (each.energy_ev > 15000, order[each.line]))
+    else:
+        own.sort(key=lambda each: (each.energy_ev < 100, each.energy_ev))
+    return own[0] if own else None
+
+
+def suggest_window(
+    element: str,
+    kind: SpectrumKind,
+    low_ev: float,
+    high_ev: float,
+    *,
+    step_ev: float = 0.0,
+    energy_ev: float | None = None,
+    others: Sequence[float] = (),
+) -> ElementWindow:
+    """Windows to start from.
+
+    EELS: counts from the onset over a tenth of its energy (30 to 100 eV), the background before it over as much and a
+    half, from the last other onset's white lines on. EDX: one width of a silicon detector's peak either side of the
+    line (2 × FWHM), with background windows of one FWHM beyond.
+
+    Parameters
+    ----------
+    element
+        A symbol such as "Ti".
+    kind
+        What loses or has the energy: electrons ("eels") or X-rays ("edx").
+    low_ev, high_ev
+        The ends of the spectrum; windows are cut there.
+    step_ev
+        Energy of a channel: no window is narrower than three.
+    energy_ev
+        The onset or line, where it is not the table's.
+    others
+        Onsets of the other edges in the spectrum.
+
+    Raises
+    ------
+    ValueError
+        The table has no edge or line of the element in the spectrum, and no energy is given; or there is no room for a
+        background before the onset.
+    """
+    name = ""
+    low_ev, high_ev = math.ceil(10 * low_ev) / 10, math.floor(10 * high_ev) / 10
+    if energy_ev is None:
+        found = line_of(element, kind, low_ev, high_ev)
+        if found is None:
+            what = "edge" if kind == "eels" else "X-ray line"
+            raise ValueError(
+                f"no {what} of {element!r} is known between {low_ev:.4g} and {high_ev:.4g} eV: type its energy, or "
+                "choose another element"
+            )
+        name, energy_ev = found.line, found.energy_ev
+    if kind == "edx":
+        width = max(_fwhm_ev(energy_ev), 3 * step_ev)
+        around = [(-2.5, -1.25), (1.25, 2.5)]
+        outside = [(energy_ev + a * width, energy_ev + b * width) for a, b in around]
+        inside = tuple(each for each in outside if each[0] >= low_ev and each[1] <= high_ev)
+        signal = (max(low_ev, energy_ev - width), min(high_ev, energy_ev + width))
+        model: BackgroundModel = "linear" if inside else "none"
+        return ElementWindow(element, name, _rounded(signal), tuple(map(_rounded, inside)), model)
+    width = min(max(30.0, 0.1 * energy_ev, 3 * step_ev), 100.0)
+    gap = max(0.01 * energy_ev, 2 * step_ev)
+    before = max([low_ev, energy_ev - gap - 1.5 * width, *(e + 35 for e in others if e < energy_ev - 40)])
+    background = (max(before, min(10.0, energy_ev / 2)), energy_ev - gap)
+    if background[1] - background[0] < 3 * max(step_ev, 1e-9):
+        raise ValueError(
+            f"{element} {name} begins at {energy_ev:g} eV, too near the start of the spectrum, {low_ev:.4g} eV, for a "
+            "background before it: type a window, or take another edge"
+        )
+    signal = (energy_ev, min(high_ev, energy_ev + width))
+    return ElementWindow(element, name, _rounded(signal), (_rounded(background),), "power-law")
+
+
+def _fwhm_ev(energy_ev: float) -> float:
+    return math.sqrt(max(_MANGANESE_FWHM_EV**2 + _PER_PAIR_EV * (energy_ev - _MANGANESE_EV), 50.0**2))
+
+
+def _rounded(window: Window) -> Window:
+    """Numbers that a user would type."""
+    low, high = window
+    return round(float(low), 1), round(float(high), 1)
