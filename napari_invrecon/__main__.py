@@ -59,7 +59,7 @@ def add_deconvolve(commands: argparse._SubParsersAction) -> None:
 
     parser = commands.add_parser("deconvolve", help="deconvolve an acquisition file with a Gaussian blur")
     parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.tif", help="a .json goes beside it")
+    add_output(parser, "OUT.tif")
     parser.add_argument("--signal", metavar="NAME", help="which signal of a file with several; info lists them")
     parser.add_argument("--psf-sigma", type=float, required=True, metavar="σ", help="standard deviation of the blur")
     parser.add_argument("--psf-unit", choices=("px", "nm"), default="px", help="default: %(default)s")
@@ -68,17 +68,15 @@ def add_deconvolve(commands: argparse._SubParsersAction) -> None:
 
 
 def run_deconvolve(arguments: argparse.Namespace) -> None:
-    """Leave the result as OME-TIFF and its record as JSON."""
-    import json
+    """Leave the result with its record in it, and the record as JSON beside it."""
+    from dataclasses import replace
 
     from napari_invrecon.io import read
-    from napari_invrecon.io.ome_tif import write_ome_tif
     from napari_invrecon.recon.deconvolution import deconvolve
     from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
     from napari_invrecon.recon.probe import GaussianPSF
 
-    if arguments.output.suffix.lower() not in (".tif", ".tiff"):
-        raise ValueError(f"'{arguments.output}': expected a name that ends in .tif")
+    check_output(arguments.output)
     found = read(arguments.file)
     chosen = [each for each in found if arguments.signal in (None, each.name)]
     if len(chosen) != 1:
@@ -89,11 +87,40 @@ def run_deconvolve(arguments: argparse.Namespace) -> None:
     if settings["pixel_size_nm"] is None and len(sides) == 1:
         settings["pixel_size_nm"] = sides.pop()
     result = deconvolve(chosen[0].data, GaussianPSF(arguments.psf_sigma, arguments.psf_unit), **settings)
-    write_ome_tif(arguments.output, result.data, chosen[0].axes)
-    record = arguments.output.with_suffix(".json")
-    record.write_text(json.dumps(result.record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"λ = {result.lam:.3g} ({result.record['lam_rule']})")
-    print(arguments.output, record, sep="\n")
+    leave(arguments.output, replace(chosen[0], data=result.data, record=result.record))
+
+
+def add_output(parser: argparse.ArgumentParser, example: str) -> None:
+    """``--output``, of any format that can be written."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar=example,
+        help=".tif .mrc .zarr or .hspy; its record is in it, and as .json beside it",
+    )
+
+
+def check_output(path: Path) -> None:
+    """Refuse, before the work is done, a name that `leave` could not write to."""
+    from napari_invrecon.io import WRITABLE
+
+    if path.suffix.lower() not in WRITABLE:
+        raise ValueError(f"'{path}': expected a name that ends in {' '.join(WRITABLE)}")
+
+
+def leave(path: Path, result: Acquisition) -> None:
+    """Write a result with its record in it, the record as JSON beside it, and print both names."""
+    import json
+
+    from napari_invrecon.io import write
+
+    write(path, result)
+    beside = path.with_suffix(".json")
+    beside.write_text(json.dumps(result.record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(path, beside, sep="\n")
 
 
 def add_tomography(commands: argparse._SubParsersAction) -> None:
@@ -102,7 +129,7 @@ def add_tomography(commands: argparse._SubParsersAction) -> None:
 
     parser = commands.add_parser("tomography", help="align and reconstruct a tilt series")
     parser.add_argument("file", type=Path, metavar="FILE", help="its angles are in it, or in a .rawtlt or .mdoc beside")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mrc", help="a .json goes beside it")
+    add_output(parser, "OUT.mrc")
     parser.add_argument("--signal", metavar="NAME", help="which signal of a file with several; info lists them")
     parser.add_argument(
         "--align", action="store_true", help="align the images first; tilts that fit badly are left out"
@@ -119,15 +146,12 @@ def add_tomography(commands: argparse._SubParsersAction) -> None:
 
 
 def run_tomography(arguments: argparse.Namespace) -> None:
-    """Leave the volume as MRC and its record as JSON."""
-    import json
-
-    from napari_invrecon.io.write_mrc import write_mrc
+    """Leave the volume with its record in it, and the record as JSON beside it."""
+    from napari_invrecon.io import Acquisition, Axis
     from napari_invrecon.recon.alignment import AlignmentSettings, alignment, apply_alignment
     from napari_invrecon.recon.tomography import TomographySettings, tomography
 
-    if arguments.output.suffix.lower() not in (".mrc", ".rec"):
-        raise ValueError(f"'{arguments.output}': expected a name that ends in .mrc or .rec")
+    check_output(arguments.output)
     settings = TomographySettings(**settings_from(arguments, TomographySettings))
     series = _tilt_series(arguments)
     stack, angles = series.data, series.metadata["angles_deg"]
@@ -143,18 +167,16 @@ def run_tomography(arguments: argparse.Namespace) -> None:
     if aligned is not None:
         record["alignment"] = aligned.summary()
     y, x = series.axes[-2:]
-    voxel_nm = y.scale * settings.bin if y.unit == x.unit == "nm" else None
-    write_mrc(
-        arguments.output, result.data, voxel_nm, [f"napari-invrecon {settings.algorithm} lambda {result.lam:.4g}"]
-    )
-    beside = arguments.output.with_suffix(".json")
-    beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    sides = [(axis.unit, axis.scale * settings.bin) for axis in (x if settings.tilt_axis == "y" else y, y, x)]
+    axes = [Axis(name, *side) for name, side in zip("zyx", sides, strict=True)]
+    about = {key: value for key, value in series.metadata.items() if not key.startswith("angles")}
+    volume = Acquisition(result.data, tuple(axes), series.name, "volume", about, record)
     if record["background"]["advice"]:
         print(record["background"]["advice"])
     lam = f"λ = {result.lam:.3g} ({record['lam_rule']}); " if result.lam else ""
     print(f"{lam}{record['n_iter']} iterations: {record['stopped']}")
     print(record["diagnostics"]["verdict"], *record["diagnostics"]["warnings"], sep="\n")
-    print(arguments.output, beside, sep="\n")
+    leave(arguments.output, volume)
 
 
 def add_maps(commands: argparse._SubParsersAction) -> None:
@@ -182,8 +204,7 @@ def run_maps(arguments: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from napari_invrecon.io import read
-    from napari_invrecon.io.ome_tif import write_ome_tif
+    from napari_invrecon.io import Acquisition, read, write
     from napari_invrecon.recon.spectra import MapSettings, mapping
 
     spectral = [each for each in read(arguments.file) if each.kind == "spectrum image"]
@@ -196,13 +217,14 @@ def run_maps(arguments: argparse.Namespace) -> None:
     settings = MapSettings(**settings_from(arguments, MapSettings))
     result = finish_aloud(mapping(image.data, energy, _windows(arguments, image, energy), settings))
     arguments.output.mkdir(parents=True, exist_ok=True)
+    record = {**result.record, "file": arguments.file.name, "signal": image.name}
     for told, data, variance in zip(result.record["elements"], result.data, result.variance, strict=True):
         stem = f"{told['element']}_{told['line']}".strip("_")
-        write_ome_tif(arguments.output / f"{stem}.tif", data, image.axes[1:])
-        write_ome_tif(arguments.output / f"{stem}_sigma.tif", np.sqrt(variance), image.axes[1:])
+        for name, values in ((stem, data), (f"{stem}_sigma", np.sqrt(variance))):
+            about = image.metadata | {"element": told["element"], "line": told["line"]}
+            write(arguments.output / f"{name}.tif", Acquisition(values, image.axes[1:], name, "map", about, record))
         shape = "" if told["exponent"] is None else f", r = {told['exponent']:.3g} from {told['share_px'] or 'all'} px"
         print(f"{stem}: {told['total']:.5g} ± {told['total_sigma']:.2g}{shape}")
-    record = {**result.record, "file": arguments.file.name, "signal": image.name}
     beside = arguments.output / "maps.json"
     beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(beside)

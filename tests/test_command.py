@@ -89,7 +89,7 @@ def test_tomography_leaves_a_calibrated_volume_and_its_record(
         assert mrc.data.shape == (28, 8, 28)
         assert mrc.data.max() > 0
         assert mrc.voxel_size.x == pytest.approx(40 * stack.axes[-1].scale)
-        assert mrc.get_labels()[-1].startswith("napari-invrecon sirt")
+        assert mrc.get_labels()[-1].startswith("napari-invrecon reconstruct_tilt_series sirt")
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_maps_refuses_in_one_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["particles_tilt_series.mrc", "-o", "x.tif"], "ends in .mrc or .rec"),
+        (["particles_tilt_series.mrc", "-o", "x.png"], "ends in .tif .tiff .mrc"),
         (["core_shell_haadf.mrc", "-o", "x.mrc"], "without tilt angles: put them into a .rawtlt"),
         (["particles_tilt_series.mrc", "-o", "x.mrc", "--bin", "0"], "bin=0: expected a number from 1"),
         (["particles_tilt_series.mrc", "-o", "x.mrc", "--crop", "0", "0", "0", "9"], "expected (tilt, y, x)"),

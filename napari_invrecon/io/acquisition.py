@@ -45,7 +45,10 @@ class Acquisition:
         ``angles_from`` (the sidecar), ``tilt_axis_angle_deg``, ``detector``, ``element``, ``line``, ``elements``;
         ``intensity_scale`` and ``intensity_offset``, by which the stored values become counts or currents;
         ``frames_averaged``; ``frames_shape`` where several axes became frames; ``labels`` of an MRC file; ``notes``,
-        sentences for the user on what of the file could not be believed; ``reader_warnings``.
+        sentences for the user on what of the file could not be believed; ``reader_warnings``; ``saved_from``, of a
+        file that this package wrote: name and fingerprint of the one that its data came from.
+    record
+        How the data were reconstructed, where they were: what stands in ``layer.metadata["invrecon"]``.
     """
 
     data: Any
@@ -53,6 +56,7 @@ class Acquisition:
     name: str
     kind: Kind
     metadata: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if len(self.axes) != self.data.ndim:

@@ -42,7 +42,7 @@ class EventCube:
         """The whole cube up to 64 MiB, else a dask array of energy blocks."""
         if math.prod(self.shape) * 4 <= EAGER_BYTES:
             return self.block(tuple(slice(0, n) for n in self.shape))
-        return blockwise(self.block, self.shape, np.dtype(np.uint32), (1, *self.shape[1:]))
+        return blockwise(self.block, self.shape, np.dtype(np.uint32), (1, *self.shape[1:]), name="EDS events")
 
 
 def event_cube(streams: Iterable[NDArray[np.uint16]], n_channels: int, height: int, width: int) -> EventCube:

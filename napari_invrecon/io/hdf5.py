@@ -32,7 +32,7 @@ def array(path: Path, dataset: Any) -> Any:
     """NumPy array up to 64 MiB, else a dask array."""
     if dataset.nbytes <= EAGER_BYTES:
         return dataset[()]
-    return blockwise(partial(_read, path, dataset.name), dataset.shape, dataset.dtype, dataset.chunks)
+    return blockwise(partial(_read, path, dataset.name), dataset.shape, dataset.dtype, dataset.chunks, name=path.name)
 
 
 def _read(path: Path, name: str, place: tuple[slice, ...]) -> Any:

@@ -24,6 +24,8 @@ def blockwise(
     shape: Sequence[int],
     dtype: np.dtype[Any],
     stored: Sequence[int] | None = None,
+    *,
+    name: str,
 ) -> Any:
     """A dask array of blocks of about 16 MiB, each got by ``read`` from its place, as slices from start to stop.
 
@@ -37,10 +39,20 @@ def blockwise(
         Of the whole array.
     stored
         Shape of the pieces in the file; a block is made of whole ones where they are smaller.
+    name
+        Of the file, for the error where a block cannot be had: an `OSError`, which leaves the array as it was, so that
+        it can be asked for again.
     """
     chunks = da.core.normalize_chunks("auto", tuple(shape), BLOCK_BYTES, dtype, stored and tuple(stored))
-    return da.map_blocks(_block, read, chunks=chunks, dtype=dtype, meta=np.empty((0,) * len(shape), dtype))
+    return da.map_blocks(_block, read, name, chunks=chunks, dtype=dtype, meta=np.empty((0,) * len(shape), dtype))
 
 
-def _block(read: Callable[[tuple[slice, ...]], NDArray[Any]], block_info: Any = None) -> NDArray[Any]:
-    return read(tuple(slice(start, stop) for start, stop in block_info[None]["array-location"]))
+def _block(read: Callable[[tuple[slice, ...]], NDArray[Any]], file_name: str, block_info: Any = None) -> NDArray[Any]:
+    try:
+        return read(tuple(slice(start, stop) for start, stop in block_info[None]["array-location"]))
+    except MemoryError:
+        raise
+    except Exception as error:  # each library fails in its own way where a drive is gone
+        raise OSError(
+            f"{file_name}: a part of it cannot be read any more ({error}): connect its drive again, or open it anew"
+        ) from error

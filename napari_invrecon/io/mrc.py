@@ -1,4 +1,4 @@
-"""MRC and its relatives (.mrc .rec .st .ali .map .mrcs), memory-mapped; intensities are untouched."""
+"""MRC and its relatives (.mrc .rec .st .ali .map .mrcs), by blocks; intensities are untouched."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import mrcfile
 import numpy as np
+from mrcfile.dtypes import get_ext_header_dtype
 
 from napari_invrecon.io.acquisition import Acquisition, Axis
 from napari_invrecon.io.arrange import acquisitions
 from napari_invrecon.io.mrc_extended import extended_metadata
 from napari_invrecon.io.origin import known, origin
+from napari_invrecon.io.raw import raw_array
+from napari_invrecon.io.saved import found_note, restored
 from napari_invrecon.io.units import axis
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 EXTENSIONS = (".mrc", ".rec", ".st", ".ali", ".map", ".mrcs")
@@ -34,18 +38,14 @@ def read(path: Path) -> list[Acquisition]:
     ValueError
         When the file is no MRC file, is shorter than its header says, or has a mode without a NumPy type.
     """
-    header, extended = _headers(path)
+    header, extended, raw = _headers(path)
     dtype = _dtype(path, header)
     shape = (int(header.nz), int(header.ny), int(header.nx))
-    start = _HEADER_BYTES + int(header.nsymbt)
-    expected = start + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-    found = path.stat().st_size
-    if found < expected:
-        raise ValueError(f"{path.name} is incomplete: expected {expected} bytes, found {found}: copy it again")
-    data = np.memmap(path, dtype, "r", start, shape).view(np.ndarray)
+    data = raw_array(path, _HEADER_BYTES + int(header.nsymbt), shape, dtype)
 
     n_images = shape[0]
-    metadata = origin(path, "MRC") | extended_metadata(header, extended, n_images)
+    shared = origin(path, "MRC")
+    metadata = shared | extended_metadata(header, extended, n_images)
     labels = [text for text in (bytes(label).decode("latin-1").strip() for label in header.label) if text]
     metadata |= known(labels=labels)
     pixel_nm = metadata.pop("pixel_nm", None)
@@ -60,6 +60,9 @@ def read(path: Path) -> list[Acquisition]:
         calibrated, note = axis(name, unit if size else None, size)
         axes.append(calibrated)
         notes += [note] if note else []
+    saved = restored(data, found_note(raw[_note_start(header, n_images) :].decode("latin-1")), shared, _by_name(axes))
+    if saved is not None:
+        return [saved]
     if "angles_deg" in metadata:
         axes[0] = Axis("tilt", "degree")
     elif not _is_volume(path, header):
@@ -67,21 +70,36 @@ def read(path: Path) -> list[Acquisition]:
     return acquisitions(data, axes, name=path.stem, metadata=metadata)
 
 
-def _headers(path: Path) -> tuple[Any, Any]:
-    """(main header, extended header as records or bytes), of any byte order."""
+def _headers(path: Path) -> tuple[Any, Any, bytes]:
+    """(main header, extended header as records or bytes, its bytes), of any byte order."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER_BYTES)
+    lengths = [int(np.frombuffer(head[92:96], order + "i4")[0]) for order in "<>"] if len(head) == _HEADER_BYTES else []
+    if not any(0 <= length <= path.stat().st_size - _HEADER_BYTES for length in lengths):
+        raise ValueError(f"{path.name} is not a whole MRC file: its headers are longer than the file: copy it again")
     try:
         with warnings.catch_warnings():
             # Old files have no map stamp; what matters of them is checked here, against the length of the file.
             warnings.simplefilter("ignore", RuntimeWarning)
             with mrcfile.open(path, permissive=True, header_only=True) as mrc:
                 header, extended = mrc.header, mrc.extended_header
+                raw = extended.tobytes() if extended is not None else b""
                 if header is not None and header.exttyp.item() in (b"FEI1", b"FEI2"):
                     extended = mrc.indexed_extended_header
     except (ValueError, OSError) as error:
         raise ValueError(f"{path.name} is not an MRC file: {error}") from error
     if header is None or min(header.nx, header.ny, header.nz) < 1:
         raise ValueError(f"{path.name} is not an MRC file: its header has no image size")
-    return header, extended
+    return header, extended, raw
+
+
+def _note_start(header: Any, n_images: int) -> int:
+    """Where in the extended header a note would begin: behind FEI's records, where there are any."""
+    return n_images * get_ext_header_dtype(b"FEI1").itemsize if header.exttyp.item() == b"FEI1" else 0
+
+
+def _by_name(axes: Sequence[Axis]) -> dict[str, Axis]:
+    return {each.name: each for each in axes}
 
 
 def _dtype(path: Path, header: Any) -> np.dtype[Any]:

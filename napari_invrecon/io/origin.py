@@ -16,7 +16,9 @@ _HASHED_HEAD_BYTES = 64 * 2**20
 
 
 def origin(path: Path, file_format: str) -> dict[str, Any]:
-    """``file_name``, ``format``, and ``sha256``, or ``sha256_first_64MiB`` for files over 512 MiB."""
+    """``file_name``, ``format``, and ``sha256``, or ``sha256_first_64MiB`` for files over 512 MiB; none of a folder."""
+    if path.is_dir():
+        return {"file_name": path.name, "format": file_format}
     whole = path.stat().st_size <= HASHED_WHOLE_BYTES
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256") if whole else hashlib.sha256(file.read(_HASHED_HEAD_BYTES))

@@ -8,10 +8,13 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_invrecon.io.arrange import acquisitions
 from napari_invrecon.io.lazy import EAGER_BYTES
 from napari_invrecon.io.origin import known, origin
 from napari_invrecon.io.rosetta_metadata import about
+from napari_invrecon.io.saved import KEY, found_note, restored
 from napari_invrecon.io.units import axis, canonical
 
 if TYPE_CHECKING:
@@ -113,6 +116,13 @@ def _acquisitions(
     axes, notes = _axes(signal, shared["format"])
     metadata = shared | about(signal)
     metadata |= known(reader_warnings=complaints) | {"notes": notes}
+    noted = found_note(str((signal.get("original_metadata") or {}).get(KEY, "")))
+    data = signal["data"]
+    if noted is not None and str(noted.get("kind")).startswith("spectrum"):
+        data = np.moveaxis(data, -1, 0)  # HyperSpy's order is (y, x, energy)
+    saved = restored(data, noted, shared, {each.name: each for each in axes})
+    if saved is not None:
+        return [saved]
     name = str(metadata.get("title") or path.stem)
     return acquisitions(signal["data"], axes, name=name, metadata=metadata, spectral=_spectral(signal["axes"]))
 

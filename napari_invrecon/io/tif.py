@@ -1,4 +1,4 @@
-"""TIFF: memory-mapped where its pixels lie in one piece, by pages where they do not and are many."""
+"""TIFF: by blocks where its pixels lie in one piece, by pages where they do not and are many."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from napari_invrecon.io.acquisition import Acquisition, Axis
 from napari_invrecon.io.arrange import acquisitions
 from napari_invrecon.io.lazy import EAGER_BYTES, blockwise
 from napari_invrecon.io.origin import origin
+from napari_invrecon.io.raw import raw_array
+from napari_invrecon.io.saved import found_note, restored
 from napari_invrecon.io.tif_calibration import calibration
 from napari_invrecon.io.units import axis
 
@@ -61,6 +63,10 @@ def _series(path: Path, tif: Any, number: int, name: str, shared: dict[str, Any]
             metadata["notes"] += [note] if note else []
         else:
             axes[letter] = Axis("frame" if letter not in "XYZ" else letter.lower())
+    noted = found_note(calibrated.description)
+    saved = restored(data, noted, shared | {"format": metadata["format"]}, {each.name: each for each in axes.values()})
+    if saved is not None:
+        return [saved]
     if "C" not in letters:
         return acquisitions(data, [axes[letter] for letter in letters], name=name, metadata=metadata)
     where, rest = letters.index("C"), [axes[letter] for letter in letters if letter != "C"]
@@ -74,15 +80,12 @@ def _series(path: Path, tif: Any, number: int, name: str, shared: dict[str, Any]
 def _data(path: Path, byteorder: str, series: Any, number: int) -> Any:
     if series.dataoffset is not None:
         dtype = np.dtype(byteorder + series.dtype.char)
-        expected, size = series.dataoffset + series.nbytes, path.stat().st_size
-        if size < expected:
-            raise ValueError(f"{path.name} is incomplete: expected {expected} bytes, found {size}: copy it again")
-        return np.memmap(path, dtype, "r", series.dataoffset, tuple(series.shape)).view(np.ndarray)
+        return raw_array(path, series.dataoffset, series.shape, dtype)
     pages = math.prod(series.shape[:-2])
     if series.nbytes <= EAGER_BYTES or len(series.pages) != pages or series.ndim < 3:
         return series.asarray()
     page = tuple(series.shape[-2:])
-    stack = blockwise(partial(_pages, path, number), (pages, *page), series.dtype, (1, *page))
+    stack = blockwise(partial(_pages, path, number), (pages, *page), series.dtype, (1, *page), name=path.name)
     return stack.reshape(series.shape)
 
 

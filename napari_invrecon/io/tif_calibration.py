@@ -24,18 +24,19 @@ _DM_UNITS, _DM_ORIGINS, _DM_SCALES = (65003, 65004), (65006, 65007), (65009, 650
 
 @dataclass(frozen=True)
 class TifCalibration:
-    """What a writer says: its name, the axes it calibrates (X, Y, Z), and metadata."""
+    """What a writer says: its name, the axes it calibrates (X, Y, Z), metadata, and OME's description of the image."""
 
     writer: str
     axes: Calibration = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    description: str = ""
 
 
 def calibration(tif: Any, series: int) -> TifCalibration:
     """The most specific calibration in the file, for its series of that number."""
     page = tif.series[series].keyframe
     if tif.is_ome and tif.ome_metadata:
-        return TifCalibration("OME", _ome(tif.ome_metadata, series))
+        return _ome(tif.ome_metadata, series)
     if tif.fei_metadata:
         return _fei(tif.fei_metadata)
     if tif.sem_metadata:
@@ -49,22 +50,28 @@ def calibration(tif: Any, series: int) -> TifCalibration:
     return TifCalibration("TIFF", _resolution(page.tags))
 
 
-def _ome(xml: str, series: int) -> Calibration:
-    root = ElementTree.fromstring(xml)
-    pixels = [element for element in root.iter() if element.tag.rpartition("}")[2] == "Pixels"]
+def _ome(xml: str, series: int) -> TifCalibration:
+    images = _children(ElementTree.fromstring(xml), "Image")
+    pixels = [element for image in images for element in _children(image, "Pixels")]
     if series >= len(pixels):
-        return {}
+        return TifCalibration("OME")
     found: Calibration = {}
     for letter in "XYZ":
         size = pixels[series].get(f"PhysicalSize{letter}")
         if size is not None:
             found[letter] = (pixels[series].get(f"PhysicalSize{letter}Unit", "µm"), size, 0.0)
-    plane = next((element for element in pixels[series] if element.tag.rpartition("}")[2] == "Plane"), None)
+    plane = next(iter(_children(pixels[series], "Plane")), None)
     for letter, (unit, size, _) in found.items():
         # Positions are used in the unit of the size only; the standard's own default is a "reference frame".
         if plane is not None and plane.get(f"Position{letter}Unit") == unit:
             found[letter] = (unit, size, plane.get(f"Position{letter}"))
-    return found
+    description = next((element.text for element in _children(images[series], "Description")), None)
+    return TifCalibration("OME", found, description=description or "")
+
+
+def _children(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    """Those of a name, whatever version of OME's schema they are of."""
+    return [child for child in element if child.tag.rpartition("}")[2] == name]
 
 
 def _imagej(metadata: dict[str, Any], tags: Any) -> Calibration:

@@ -7,6 +7,9 @@ import re
 
 from napari_invrecon.io.acquisition import Axis
 
+# What the axes of an `Acquisition` may be in.
+UNITS = ("nm", "1/nm", "degree", "eV", "s", "pixel")
+
 _PREFIX = {"p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6}
 _LENGTH_NM = {prefix + "m": 1e9 * factor for prefix, factor in _PREFIX.items()} | {"fm": 1e-6, "cm": 1e7, "A": 0.1}
 _ANGLE_DEGREE = {"deg": 1.0, "rad": math.degrees(1.0), "mrad": math.degrees(1e-3)}

@@ -1,25 +1,38 @@
-"""A volume as an MRC file, float32, with its voxel size, which every tomography program reads."""
+"""MRC, float32, which every tomography program reads: voxel size, tilt angles, labels; what else there is as a note.
+
+Tilt angles are in FEI's extended header (FEI1), one record an image. The note (`saved`) follows them there, or is alone
+in an extended header of type MRCO, whose counts of numbers for each section are 0: other programs skip it.
+"""
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-import mrcfile
 import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE, get_ext_header_dtype
+
+from napari_invrecon.io.atomic import whole
+from napari_invrecon.io.pieces import write_pieces
+from napari_invrecon.io.saved import note_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from napari_invrecon.io.acquisition import Acquisition
+
+_MODE, _DTYPE = 2, np.dtype("<f4")
 _LABELS = 10
 _LABEL_BYTES = 80
-_SLAB_BYTES = 1 << 28
+# FEI's mask of the fields that are filled in: HT, dose, alpha tilt, pixel sizes.
+_FEI_HT, _FEI_ALPHA, _FEI_PIXEL = 1 << 5, 1 << 7, (1 << 14) | (1 << 15)
 
 
-def write_mrc(path: Path, volume: Any, voxel_nm: float | None = None, labels: Sequence[str] = ()) -> None:
-    """Write (z, y, x) as MRC mode 2; a lazy volume goes through memory chunk by chunk.
+def write_mrc(path: Path, acquisition: Acquisition, labels: Sequence[str] = ()) -> None:
+    """Write an image, a stack or a volume as MRC mode 2; a lazy one goes through memory chunk by chunk.
 
     The file takes its name when it is whole: one of that name is replaced then, and stays where writing fails.
 
@@ -27,57 +40,105 @@ def write_mrc(path: Path, volume: Any, voxel_nm: float | None = None, labels: Se
     ----------
     path
         Of the file.
-    volume
-        NumPy or dask array, real.
-    voxel_nm
-        Edge of a voxel, None if unknown.
+    acquisition
+        Real, of two or three axes.
     labels
-        At most ten lines of text, of which 80 ASCII characters are kept.
+        At most ten lines of text, of which 80 ASCII characters are kept; by default what the record says.
 
     Raises
     ------
     ValueError
-        When the array has not three axes, or is complex.
+        When the array has not two or three axes, or is complex.
+    OSError
+        When it cannot be written.
     """
-    if volume.ndim != 3 or np.dtype(volume.dtype).kind not in "iufb":
+    data = acquisition.data
+    if data.ndim not in (2, 3) or np.dtype(data.dtype).kind not in "iufb":
         raise ValueError(
-            f"{path.name}: expected a real volume (z, y, x), got {volume.dtype} of shape {tuple(volume.shape)}: save "
-            "one volume at a time"
+            f"{path.name}: expected a real image or volume (z, y, x), got {data.dtype} of shape {tuple(data.shape)}: "
+            "save one volume at a time, or as .zarr or .hspy"
         )
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with mrcfile.new_mmap(part, tuple(volume.shape), mrc_mode=2, overwrite=True) as mrc:
-            _fill(mrc, volume)
-            mrc.set_volume()
-            mrc.voxel_size = 10 * (voxel_nm or 0.0)
-            for label in labels[:_LABELS]:
-                mrc.add_label(label.encode("ascii", "replace").decode()[:_LABEL_BYTES])
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    extended, exttyp = _extended_header(acquisition)
+    header = _header(acquisition, labels or _labels(acquisition))
+    header["nsymbt"], header["exttyp"] = len(extended), exttyp
+    seen = _Statistics()
+    with whole(path) as part, part.open("wb") as file:
+        file.write(header.tobytes() + extended)
+        for piece in write_pieces(file, file.tell(), data, _DTYPE):
+            seen.add(piece)
+        header["dmin"], header["dmax"], header["dmean"], header["rms"] = seen.result()
+        file.seek(0)
+        file.write(header.tobytes())
 
 
-def _fill(mrc: Any, volume: Any) -> None:
-    """Copy the data and note their least, greatest and mean value and their spread."""
-    low, high, total, squares = math.inf, -math.inf, 0.0, 0.0
-    for where in _pieces(volume):
-        piece = np.asarray(volume[where], np.float32)
-        mrc.data[where] = piece
-        low, high = min(low, float(piece.min())), max(high, float(piece.max()))
-        total += float(piece.sum(dtype=np.float64))
-        squares += float(np.sum(np.square(piece, dtype=np.float64)))
-    mean = total / volume.size
-    mrc.header.dmin, mrc.header.dmax, mrc.header.dmean = low, high, mean
-    mrc.header.rms = math.sqrt(max(squares / volume.size - mean**2, 0.0))
+def _header(acquisition: Acquisition, labels: Sequence[str]) -> Any:
+    """The main header of MRC2014, little endian; a length of 0 means that it is not known."""
+    shape = (1,) * (3 - acquisition.data.ndim) + tuple(acquisition.data.shape)
+    header = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
+    header["mode"], header["map"], header["machst"], header["nversion"] = _MODE, b"MAP ", (0x44, 0x44, 0, 0), 20141
+    header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
+    header["ispg"] = 1 if acquisition.kind == "volume" else 0
+    header["cellb"]["alpha"] = header["cellb"]["beta"] = header["cellb"]["gamma"] = 90
+    sides = {axis.name: 10 * axis.scale if axis.unit == "nm" else 0.0 for axis in acquisition.axes}
+    # A stack is counted in z in pixels, as its images are squares of the same side.
+    stack_step = sides["x"] if acquisition.kind != "volume" else 0.0
+    for letter, n in zip("zyx", shape, strict=True):
+        header[f"n{letter}"] = header[f"m{letter}"] = n
+        header["cella"][letter] = n * sides.get(letter, stack_step)
+    header["nlabl"] = min(len(labels), _LABELS)
+    for i, label in enumerate(labels[:_LABELS]):
+        header["label"][i] = label.encode("ascii", "replace")[:_LABEL_BYTES]
+    return header
 
 
-def _pieces(volume: Any) -> Iterator[tuple[slice, ...]]:
-    """Where the chunks of a lazy array are; planes of an array in memory."""
-    rows = max(1, _SLAB_BYTES // max(1, 4 * int(np.prod(volume.shape[1:]))))
-    chunks = getattr(volume, "chunks", None) or ((rows,) * (volume.shape[0] // rows) + (volume.shape[0] % rows,),)
-    along = [list(itertools.accumulate((0, *axis))) for axis in chunks]
-    along += [[0, n] for n in volume.shape[len(along) :]]
-    for starts in itertools.product(*(itertools.pairwise(axis) for axis in along)):
-        if all(stop > start for start, stop in starts):
-            yield tuple(slice(start, stop) for start, stop in starts)
+def _labels(acquisition: Acquisition) -> list[str]:
+    record = acquisition.record
+    if record is None:
+        return [str(label) for label in acquisition.metadata.get("labels", [])] or ["napari-invrecon"]
+    words, settings, lam = ["napari-invrecon", record.get("method")], record.get("settings", {}), record.get("lam")
+    words += [settings.get("algorithm") or settings.get("regulariser")]
+    words += [f"lambda {lam:.4g}"] if isinstance(lam, float) else []
+    return [" ".join(str(word) for word in words if word)]
+
+
+def _extended_header(acquisition: Acquisition) -> tuple[bytes, bytes]:
+    """(bytes, type): tilt angles as FEI writes them, then the note, padded to whole words."""
+    text = note_text(acquisition).encode("ascii")
+    text += b" " * (-len(text) % 16)
+    angles = acquisition.metadata.get("angles_deg")
+    if acquisition.kind != "tilt series" or angles is None:
+        return text, b"MRCO"
+    records = np.zeros(len(angles), get_ext_header_dtype(b"FEI1", "<"))
+    records["Metadata size"] = records.dtype.itemsize
+    records["Alpha tilt"] = angles
+    mask = _FEI_ALPHA
+    voltage = acquisition.metadata.get("voltage_kv")
+    if voltage:
+        records["HT"], mask = 1e3 * voltage, mask | _FEI_HT
+    y, x = acquisition.axes[-2:]
+    if y.unit == x.unit == "nm":
+        records["Pixel size X"], records["Pixel size Y"], mask = 1e-9 * x.scale, 1e-9 * y.scale, mask | _FEI_PIXEL
+    records["Bitmask 1"] = mask
+    return records.tobytes() + text, b"FEI1"
+
+
+class _Statistics:
+    """Least, greatest and mean value and spread of the finite values of pieces."""
+
+    def __init__(self) -> None:
+        self._n, self._low, self._high, self._total, self._squares = 0, math.inf, -math.inf, 0.0, 0.0
+
+    def add(self, piece: NDArray[Any]) -> None:
+        finite = piece[np.isfinite(piece)]
+        if finite.size:
+            self._n += finite.size
+            self._low, self._high = min(self._low, float(finite.min())), max(self._high, float(finite.max()))
+            self._total += float(finite.sum(dtype=np.float64))
+            self._squares += float(np.sum(np.square(finite, dtype=np.float64)))
+
+    def result(self) -> tuple[float, float, float, float]:
+        """(dmin, dmax, dmean, rms)."""
+        if self._n == 0:
+            return (0.0, 0.0, 0.0, 0.0)
+        mean = self._total / self._n
+        return (self._low, self._high, mean, math.sqrt(max(self._squares / self._n - mean**2, 0.0)))

@@ -13,8 +13,8 @@ import napari
 from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_invrecon.io.acquisition import Axis
-from napari_invrecon.io.ome_tif import write_ome_tif
+from napari_invrecon.io import write
+from napari_invrecon.plugin.layers import layer_acquisition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,12 +126,8 @@ def window_picture(viewer: Viewer, path: Path) -> Path:
 
 
 def save(layer: Layer, path: Path) -> tuple[Path, Path]:
-    """The layer's data as a calibrated .tif and its record as .json beside it."""
-    axes = [
-        Axis(name, f"{unit:~}", float(scale), float(offset))
-        for name, unit, scale, offset in zip(layer.axis_labels, layer.units, layer.scale, layer.translate, strict=True)
-    ]
-    write_ome_tif(path, layer.data, axes)
+    """The layer as a calibrated .tif, its record in it, and beside it as .json for the eye."""
+    write(path, layer_acquisition(*layer.as_layer_data_tuple()[:2]))
     record = path.with_suffix(".json")
     record.write_text(json.dumps(layer.metadata["invrecon"], indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path, record

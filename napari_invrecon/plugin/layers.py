@@ -9,7 +9,7 @@ layer's name, its true calibration in ``metadata["acquisition"]["axes"]``.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from napari.utils import Colormap
@@ -19,13 +19,15 @@ from napari_invrecon.io.elements import SYMBOLS
 from napari_invrecon.plugin.contrast import contrast_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari.layers import Layer
     from napari.types import LayerDataTuple
 
+    from napari_invrecon.io.acquisition import Kind
+
 # Unit in which a leading axis is shown; frames are counted, also where the file says how far apart they are in time.
-_LEADING_UNITS = {"tilt": "degree", "energy": "eV", "frame": "pixel"}
+_LEADING_UNITS = {"tilt": "degree", "energy": "eV", "frame": "pixel", "channel": "pixel"}
 _SQUARE = 1e-3  # relative; pixels are square when their sides differ by less
 
 # One colour an element, the same in every file; Okabe and Ito's for the colour-blind, the dark blue made lighter.
@@ -40,7 +42,7 @@ def layer_data(acquisition: Acquisition) -> LayerDataTuple:
     the mean step, the angles themselves in ``metadata["acquisition"]["angles_deg"]``.
     """
     data, axes = acquisition.data, acquisition.axes
-    if axes[0].name in _LEADING_UNITS:
+    if axes[0].name in _LEADING_UNITS and len(axes) < 4:
         inserted = 4 - len(axes)
         plane = axes[1:] or (Axis("y", "nm"), Axis("x", "nm"))
         # As thick as a pixel, so that the step of the z slider stays the one of the volumes beside it.
@@ -54,10 +56,66 @@ def layer_data(acquisition: Acquisition) -> LayerDataTuple:
         "units": units,
         "axis_labels": tuple(axis.name for axis in axes),
         "contrast_limits": contrast_limits(acquisition.data),
-        "metadata": {"acquisition": _metadata(acquisition)},
+        "metadata": {"acquisition": _metadata(acquisition)}
+        | ({"invrecon": acquisition.record} if acquisition.record is not None else {}),
         **_look(acquisition),
     }
     return data, keywords, "image"
+
+
+def layer_acquisition(data: Any, attributes: Mapping[str, Any]) -> Acquisition:
+    """The way back from a layer's data and attributes: without the axes that were put in, calibrated as the layer is.
+
+    An axis that is shown in another unit than it has gets its own back, unless the user has calibrated the layer since.
+    """
+    metadata = dict(attributes["metadata"].get("acquisition", {}))
+    described, kind = metadata.pop("axes", None), metadata.pop("kind", None)
+    metadata.pop("pixel_size_nm", None)
+    names = _names(attributes["axis_labels"])
+    ndim = len(described) if described else 3 if names[0] in _LEADING_UNITS else data.ndim
+    kept = list(range(data.ndim))
+    while len(kept) > ndim and data.shape[kept[1]] == 1:
+        del kept[1]
+    data = data.reshape([data.shape[i] for i in kept])
+    columns = (attributes[key] for key in ("units", "scale", "translate"))
+    shown = [_of_layer(names[i], *column) for i, column in enumerate(zip(*columns, strict=True))]
+    axes = tuple(shown[i] for i in kept)
+    name, was = str(attributes["name"]), axes
+    if described and len(described) == len(axes):
+        was = tuple(Axis(**axis) for axis in described)
+        axes = tuple(
+            old if math.isclose(new.scale, _shown(old)[1]) and _unit(old) != old.unit else new
+            for old, new in zip(was, axes, strict=True)
+        )
+    found = Acquisition(data, axes, name, kind or _kind(axes), metadata, attributes["metadata"].get("invrecon"))
+    for what in reversed(foreign_units(replace(found, axes=was))):
+        name = name.removesuffix(f" [{what}]")
+    return replace(found, name=name)
+
+
+def _names(labels: Sequence[str]) -> list[str]:
+    """The labels, with names for those that napari has numbered."""
+    usual = ("channel", "z", "y", "x")
+    return [
+        usual[i - len(labels)] if label.lstrip("-").isdigit() and len(labels) - i <= 4 else label
+        for i, label in enumerate(labels)
+    ]
+
+
+def _of_layer(name: str, unit: Any, scale: float, translate: float) -> Axis:
+    """A layer's axis in the package's units; one that is in none of them counts pixels."""
+    for known in ("nm", "degree", "eV"):
+        if (unit.is_compatible_with(known) and not unit.dimensionless) or str(unit) == known:
+            factor = float((1 * unit).to(known).magnitude)
+            return Axis(name, known, float(scale) * factor, float(translate) * factor)
+    return Axis(name, "pixel", float(scale), float(translate))
+
+
+def _kind(axes: Sequence[Axis]) -> Kind:
+    kinds: dict[str, Kind] = {"tilt": "tilt series", "energy": "spectrum image", "frame": "stack"}
+    if len(axes) == 1:
+        return "spectrum"
+    return kinds.get(axes[0].name, "image" if len(axes) == 2 else "volume")
 
 
 def foreign_units(acquisition: Acquisition) -> list[str]:

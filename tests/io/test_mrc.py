@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import mrcfile
 import numpy as np
 import pytest
 from mrcfile.dtypes import fei1_dtype_big_endian
 
+from napari_invrecon.io import lazy, raw
 from napari_invrecon.io.acquisition import Axis
 from napari_invrecon.io.formats import read
 
@@ -42,10 +44,26 @@ def test_an_image_in_nm_with_its_values(tmp_path: Path) -> None:
     json.dumps(found.metadata)
 
 
-def test_a_large_file_is_mapped_not_read(tmp_path: Path) -> None:
-    (found,) = read(write(tmp_path / "stack.mrc", STACK, as_stack))
-    assert not found.data.flags.owndata
-    assert not found.data.flags.writeable
+def test_a_large_file_is_read_by_blocks_and_a_cut_one_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "EAGER_BYTES", 10)
+    monkeypatch.setattr(lazy, "BLOCK_BYTES", 50)
+    path = write(tmp_path / "stack.mrc", STACK, as_stack)
+    (found,) = read(path)
+    assert isinstance(found.data, da.Array)
+    assert found.data.chunks[0] == (2, 2, 1)
+    np.testing.assert_array_equal(found.data.compute(), STACK)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    np.testing.assert_array_equal(found.data[:2].compute(), STACK[:2])
+    with pytest.raises(OSError, match=r"stack\.mrc: a part of it cannot be read any more .*shorter.*: connect its"):
+        found.data.compute()
+    path.unlink()
+    with pytest.raises(OSError, match="No such file"):
+        found.data.compute()
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(found.data.compute(), STACK)
 
 
 @pytest.mark.parametrize(

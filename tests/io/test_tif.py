@@ -12,7 +12,6 @@ import tifffile
 from napari_invrecon.io import tif
 from napari_invrecon.io.acquisition import Axis
 from napari_invrecon.io.formats import read
-from napari_invrecon.io.ome_tif import write_ome_tif
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,15 +23,6 @@ STACK = np.arange(60, dtype=np.uint16).reshape(5, 3, 4)
 def write(path: Path, data: np.ndarray = IMAGE, **keywords: Any) -> Path:
     tifffile.imwrite(path, data, **({"photometric": "minisblack"} | keywords))
     return path
-
-
-def test_a_result_of_this_package_comes_back(tmp_path: Path) -> None:
-    axes = (Axis("z", "nm", 2.0, 10.0), Axis("y", "nm", 0.5, -3.0), Axis("x", "nm", 0.25, 1.0))
-    write_ome_tif(tmp_path / "a.tif", STACK, axes)
-    (found,) = read(tmp_path / "a.tif")
-    assert found.kind == "volume"
-    assert found.axes == axes
-    np.testing.assert_array_equal(found.data, STACK)
 
 
 def test_ome_in_micrometres_and_channels_apart(tmp_path: Path) -> None:
