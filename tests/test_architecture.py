@@ -14,11 +14,12 @@ import napari_invrecon
 PACKAGE = "napari_invrecon"
 # Part of the package → the parts that it may import. "" is the notebook API in napari_invrecon/__init__.py.
 PARTS = {
-    "": {"recon"},
+    "": {"records", "recon"},
     "recon": {"recon"},
     "io": {"io"},
-    "plugin": {"plugin", "recon", "io"},
-    "__main__": {"plugin", "recon", "io"},
+    "records": {"records", "recon", "io"},
+    "plugin": {"plugin", "records", "recon", "io"},
+    "__main__": {"plugin", "records", "recon", "io"},
     "sample_data": set(),
 }
 # Inside recon a module imports its own layer and those below. A file that is not named here is a modality: above all
@@ -121,7 +122,7 @@ def complaint(importer: str, imported: str) -> str | None:
         return "a relative import: write the whole name"
     if imported.partition(".")[0] != PACKAGE:
         third_party = imported.partition(".")[0]
-        if part in ("", "io") and third_party in SCREEN:
+        if part in ("", "io", "records") and third_party in SCREEN:
             return "only plugin may import the screen"
         if part == "recon" and third_party not in RECON_THIRD_PARTY | set(sys.stdlib_module_names):
             return f"recon may import only {', '.join(sorted(RECON_THIRD_PARTY))}"

@@ -168,6 +168,7 @@ def _shown(axis: Axis) -> tuple[str, float, float]:
 def _metadata(acquisition: Acquisition) -> dict[str, Any]:
     lengths = [axis.scale for axis in acquisition.axes[-2:] if axis.unit == "nm"]
     return acquisition.metadata | {
+        "signal": acquisition.name,
         "kind": acquisition.kind,
         "axes": [asdict(axis) for axis in acquisition.axes],
         "pixel_size_nm": _square_side(lengths),

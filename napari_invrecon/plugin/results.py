@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image
 
 from napari_invrecon.plugin.contrast import contrast_limits
+from napari_invrecon.records.history import Origin, with_origins
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from napari import Viewer
 
     from napari_invrecon.recon.record import Reconstruction
+
+    Origins = Mapping[str, Origin | Sequence[Origin]]
 
 _HANDED_ON = ("invrecon", "acquisition")
 
@@ -25,6 +30,12 @@ class Source:
     name: str
     display: dict[str, Any]
     metadata: dict[str, Any]
+    path: str
+
+    @property
+    def origin(self) -> Origin:
+        """What a record says of it."""
+        return Origin(self.name, self.path, self.metadata.get("acquisition"), self.metadata.get("invrecon"))
 
 
 def describe_layer(layer: Image) -> Source:
@@ -43,16 +54,17 @@ def describe_layer(layer: Image) -> Source:
     }
     # Only what is handed on: other plugins keep things in there that cannot be copied.
     kept = {key: copy.deepcopy(layer.metadata[key]) for key in _HANDED_ON if key in layer.metadata}
-    return Source(layer.name, display, kept)
+    return Source(layer.name, display, kept, layer.source.path or "")
 
 
-def add_result(viewer: Viewer, result: Reconstruction, source: Source, suffix: str) -> Image:
+def add_result(
+    viewer: Viewer, result: Reconstruction, source: Source, suffix: str, others: Origins | None = None
+) -> Image:
     """Add the reconstruction as a new layer named "source suffix"; the viewer keeps every layer that it has.
 
-    ``metadata["invrecon"]`` is the record, in which the first source gets the layer's name and, where the source was
-    itself a reconstruction, that one's record; ``metadata["acquisition"]`` is handed on.
+    Its metadata are those of `result_metadata`.
     """
-    metadata = result_metadata(result.record, source)
+    metadata = result_metadata(result.record, source, others)
     layer = Image(
         result.data,
         name=f"{source.name} {suffix}",
@@ -64,13 +76,13 @@ def add_result(viewer: Viewer, result: Reconstruction, source: Source, suffix: s
     return layer
 
 
-def result_metadata(record: dict[str, Any], source: Source) -> dict[str, Any]:
-    """A result's metadata: its record, in which the first source is named, and what the source hands on."""
-    record = copy.deepcopy(record)
-    record["sources"][0]["layer"] = source.name
-    metadata: dict[str, Any] = {"invrecon": record}
-    if "invrecon" in source.metadata:
-        record["sources"][0]["record"] = source.metadata["invrecon"]
+def result_metadata(record: dict[str, Any], source: Source, others: Origins | None = None) -> dict[str, Any]:
+    """A result's metadata: its record, which says where its sources come from, and what the first source hands on.
+
+    ``source`` is the record's first one, ``others`` are more by their roles; several where layers were stacked.
+    """
+    first = {record["sources"][0]["role"]: source.origin}
+    metadata: dict[str, Any] = {"invrecon": with_origins(record, first | dict(others or {}))}
     if "acquisition" in source.metadata:
         metadata["acquisition"] = copy.deepcopy(source.metadata["acquisition"])
     return metadata

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from napari_invrecon.io.alignment_files import read_alignment, read_xf, write_alignment, write_tlt, write_xf
 from napari_invrecon.plugin.tilt_series import describe_angles
-from napari_invrecon.recon.alignment import Alignment, AlignmentSettings, alignment, apply_alignment
-from napari_invrecon.recon.record import Stopwatch, describe_source, make_record
+from napari_invrecon.recon.alignment import AlignedSeries, Alignment, AlignmentSettings, aligned_series, alignment
+from napari_invrecon.recon.record import Stopwatch
 from napari_invrecon.recon.solvers import Iterate, Steps
 
 if TYPE_CHECKING:
@@ -22,26 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Aligned:
-    """The images that are used, in their places.
+    """An aligned series and what to look at.
 
     Attributes
     ----------
-    data : (tilt, y, x) or (channel, tilt, y, x)
-        Aligned, float32, without the tilts that are left out.
-    angles_deg : (tilt,)
-        Theirs.
-    found
-        The alignment of all tilts.
-    record
-        JSON-plain; ``record["alignment"]`` is `Alignment.summary`.
+    series
+        The images that are used, in their places, with the record.
     sinograms : (2, tilt, across)
         Of the row along the axis with the most contrast, before and after; tilts left out are blank after.
     """
 
-    data: Any
-    angles_deg: NDArray[np.float64]
-    found: Alignment
-    record: dict[str, Any]
+    series: AlignedSeries
     sinograms: NDArray[np.float32]
 
 
@@ -77,34 +68,24 @@ def align_steps(stack: Any, angles_deg: NDArray[np.float64], settings: Alignment
     """Align a stack (tilt, y, x)."""
     watch = Stopwatch()
     found = yield from alignment(stack, angles_deg, settings)
-    return (yield from _apply(stack, found, settings, watch, maps=False))
+    return (yield from apply_steps(stack, found, maps=False, watch=watch))
 
 
-def apply_steps(stack: Any, found: Alignment, *, maps: bool) -> Steps[Aligned]:
+def apply_steps(stack: Any, found: Alignment, *, maps: bool, watch: Stopwatch | None = None) -> Steps[Aligned]:
     """Move a stack by shifts that are known: of the series itself, or ``maps`` of another signal of the same tilts."""
-    settings = AlignmentSettings(tilt_axis="x" if found.tilt_axis == "x" else "y")
-    return (yield from _apply(stack, found, settings, Stopwatch(), maps=maps))
-
-
-def _apply(
-    stack: Any, found: Alignment, settings: AlignmentSettings, watch: Stopwatch, *, maps: bool
-) -> Steps[Aligned]:
     yield Iterate(0, 1, stage="moving the images")
-    moved = np.asarray(apply_alignment(stack, found, normalise=not maps))
-    sinograms = _sinograms(stack, moved, found)
-    data = moved if found.used.all() else moved[..., found.used, :, :]
-    record = make_record("alignment", settings, [describe_source("stack", stack)], watch, alignment=found.summary())
-    return Aligned(data, found.angles_deg[found.used], found, record, sinograms)
+    series = aligned_series(stack, found, maps=maps, watch=watch)
+    return Aligned(series, _sinograms(stack, np.asarray(series.data), found))
 
 
-def _sinograms(stack: Any, moved: NDArray[np.float32], found: Alignment) -> NDArray[np.float32]:
-    while moved.ndim > 3:
-        stack, moved = stack[0], moved[0]
+def _sinograms(stack: Any, data: NDArray[np.float32], found: Alignment) -> NDArray[np.float32]:
+    while data.ndim > 3:
+        stack, data = stack[0], data[0]
     if found.tilt_axis == "x":
-        moved = moved.swapaxes(-1, -2)
-    middle = int(np.argmin(np.abs(found.angles_deg)))
-    row = int(np.argmax(moved[middle].std(axis=-1)))
+        data = data.swapaxes(-1, -2)
+    middle = int(np.argmin(np.abs(found.angles_deg[found.used])))
+    row = int(np.argmax(data[middle].std(axis=-1)))
     before = np.asarray(stack[..., row] if found.tilt_axis == "x" else stack[:, row], np.float32)
-    after = moved[:, row].copy()
-    after[~found.used] = np.nan
+    after = np.full_like(before, np.nan)
+    after[found.used] = data[:, row]
     return np.stack([before, after])

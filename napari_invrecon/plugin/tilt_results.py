@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari import Viewer
-    from numpy.typing import NDArray
 
+    from napari_invrecon.recon.alignment import AlignedSeries
     from napari_invrecon.recon.record import Reconstruction
 
 _LENGTH = "nanometer"
@@ -72,13 +72,11 @@ def volume_place(
     return voxel, (translate[0], translate[1], translate[2])
 
 
-def add_aligned(
-    viewer: Viewer, data: Any, record: dict[str, Any], angles_deg: NDArray[np.float64], origin: TiltSource
-) -> Image:
+def add_aligned(viewer: Viewer, aligned: AlignedSeries, origin: TiltSource) -> Image:
     """Add an aligned stack as a layer of the source's shape, place and angles, with the record of its shifts."""
-    metadata = result_metadata(record, origin.source)
+    metadata, data = result_metadata(aligned.record, origin.source), aligned.data
     metadata["acquisition"] = {"kind": "tilt series", "angles_from": "the alignment"} | metadata.get("acquisition", {})
-    metadata["acquisition"]["angles_deg"] = [float(angle) for angle in angles_deg]
+    metadata["acquisition"]["angles_deg"] = aligned.angles_deg.tolist()
     data = data.reshape(*data.shape[:-2], *(1,) * (origin.ndim - data.ndim), *data.shape[-2:])
     layer = Image(
         data,

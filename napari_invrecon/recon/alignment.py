@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_invrecon.recon.alignment_scene import AlignmentScene, levels, read_scene
 from napari_invrecon.recon.projection_matching import Match, fitting, match_projections
+from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record
 from napari_invrecon.recon.registration import chained_shifts, common_line_shifts, filled
 from napari_invrecon.recon.settings import check, takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
@@ -27,9 +28,18 @@ from napari_invrecon.recon.tilt_axis import (
     rotation_from_slices,
 )
 from napari_invrecon.recon.tilt_images import binned, moved, turned
+from napari_invrecon.recon.tilt_series import describe_tilts
 from napari_invrecon.recon.tilt_transforms import Alignment, apply_alignment
 
-__all__ = ["Alignment", "AlignmentSettings", "align", "alignment", "apply_alignment"]
+__all__ = [
+    "AlignedSeries",
+    "Alignment",
+    "AlignmentSettings",
+    "align",
+    "aligned_series",
+    "alignment",
+    "apply_alignment",
+]
 
 Method = Literal["projection-matching", "centre-of-mass", "cross-correlation"]
 
@@ -177,11 +187,73 @@ def alignment(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> Steps
     for step in (_correlate, _centre)[: last + 1]:
         state, stopped = yield from step(rough, state, settings)
         if stopped:
-            return _result(rough, state, settings)
+            return _result(rough, _noted(rough, state, stage=_ASKED), settings)
     state = replace(state, shifts=ratio * state.shifts)
     if settings.method == "projection-matching":
         state = yield from _match(scene, state, settings)
     return _result(scene, state, settings)
+
+
+@dataclass(frozen=True)
+class AlignedSeries(Reconstruction):
+    """The images of a tilt series that are used, in their places: ``data`` float32 (…, tilt, y, x).
+
+    Attributes
+    ----------
+    angles_deg : (tilt,)
+        Theirs.
+    found
+        The alignment of all tilts, which ``record["alignment"]`` holds too.
+    """
+
+    angles_deg: NDArray[np.float64]
+    found: Alignment
+
+
+def aligned_series(
+    stack: Any, found: Alignment, *, maps: bool = False, watch: Stopwatch | None = None
+) -> AlignedSeries:
+    """`apply_alignment` without the tilts that are left out, and with a record.
+
+    Parameters
+    ----------
+    stack : array (tilt, y, x) or (channel, tilt, y, x)
+        As for `apply_alignment`.
+    found
+        Of `align`, or read from a file.
+    maps
+        The stack is another signal of the same tilts, such as elemental maps: ``normalise=False``.
+    watch
+        Started when the shifts began to be looked for, if that is to count; else now.
+    """
+    watch = watch or Stopwatch()
+    moved = apply_alignment(stack, found, normalise=not maps)
+    data = moved if found.used.all() else moved[..., found.used, :, :]
+    settings = AlignmentSettings(**(found.settings or {"tilt_axis": found.tilt_axis}))
+    rounds = [stage["rounds"] for stage in found.stages if "rounds" in stage]
+    if not found.stages:
+        stopped = "the shifts were given"
+    elif found.stages[-1]["stage"] == _ASKED:
+        stopped = _ASKED
+    elif rounds and rounds[-1] >= settings.n_iter:
+        stopped = "all rounds done"
+    else:
+        stopped = "no tilt moves by more than the tolerance, or the noise hides it" if rounds else "all stages done"
+    record = make_record(
+        "align",
+        settings,
+        [describe_source("stack", stack), {"role": "angles", "angles_deg": found.angles_deg}],
+        watch,
+        data,
+        lam=0.0,
+        lam_rule="none",
+        n_iter=sum(rounds),
+        stopped=stopped,
+        tilts=describe_tilts(found.angles_deg, found.used, found.tilt_axis),
+        alignment=found.summary(),
+        maps=maps,
+    )
+    return AlignedSeries(data, 0.0, record, found.angles_deg[found.used], found)
 
 
 @dataclass(frozen=True)
@@ -284,11 +356,12 @@ def _match(
         facts = {"bin": size * scene.size, "rounds": match.n_rounds, "last_step_px": round(step, 4)}
         state = _noted(scene, _matched(state, match, size), stage="projection matching", **facts)
         if stopped:
-            break
+            return _noted(scene, state, stage=_ASKED)
     return state
 
 
 _VOLUME_STEPS = 30  # of a round: with fewer, what the volume has not yet fitted turns ψ by tenths of a degree
+_ASKED = "asked to finish"
 _FINER_VOLUME_STEPS = 10  # where the volume starts from the coarser one
 
 

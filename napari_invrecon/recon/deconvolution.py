@@ -150,6 +150,7 @@ def deconvolution(
             for done in blocks.solve_blocks(pieces, solve, out, pool, width):
                 yield Iterate(done, len(pieces), residual=residual, stage=f"block {done} of {len(pieces)}")
 
+    out = blocks.as_result(out)
     sources = [describe_source("image", image), describe_psf(psf) | {"role": "psf", "kernel_shape": list(kernel.shape)}]
     if weights is not None:
         sources.append(describe_source("weights", np.asarray(weights)))
@@ -161,6 +162,7 @@ def deconvolution(
         settings,
         sources,
         watch,
+        out,
         lam=lam,
         lam_rule=rule,
         curve=curve.summary(),
@@ -181,7 +183,7 @@ def deconvolution(
         objective=[_finite(float(f"{i.objective:.8g}")) for i in history],
         blocks={"count": len(pieces), "edge_px": edge, "halo_px": list(reach)},
     )
-    return Reconstruction(blocks.as_result(out), lam, record)
+    return Reconstruction(out, lam, record)
 
 
 def lambda_curve(

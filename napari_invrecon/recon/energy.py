@@ -212,18 +212,19 @@ def energy_deconvolution(spectrum: Any, kernel: Any, settings: EnergySettings) -
         facts = yield from _fourier_ratio(image, shape, response, sample, pieces, out, settings)
     else:
         facts = yield from _richardson_lucy(image, shape, response, sample, pieces, out, settings)
+    data = blocks.as_result(out)
+    data = data if spectrum.ndim > 1 else data[:, 0]
     record = make_record(
         "deconvolve_energy",
         settings,
         [describe_source("spectrum", spectrum), describe_source("kernel", np.asarray(kernel))],
         watch,
+        data,
         response=response.summary(),
-        data_scale=1.0,
         blocks={"count": len(pieces)},
         **facts,
     )
-    data = blocks.as_result(out)
-    return Reconstruction(data if spectrum.ndim > 1 else data[:, 0], facts["lam"], record)
+    return Reconstruction(data, facts["lam"], record)
 
 
 def _check(spectrum: Any, settings: EnergySettings) -> None:

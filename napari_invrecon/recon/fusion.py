@@ -262,14 +262,16 @@ def fusion(haadf: Any, maps: Any, settings: FusionSettings, reference: Any = Non
         settings,
         sources,
         watch,
+        x,
         lam=lam,
+        lam_rule="given" if settings.lam is not None else "holdout",
+        data_scale=significant(scene.problem.unit),
         coupling=coupling,
         curve=curves[coupling].summary() if coupling in curves else None,
         candidates={
             name: {"lam": significant(curve.lam), "score": significant(curve.holdout)} for name, curve in curves.items()
         },
         noise=scene.noise,
-        noise_unit=significant(scene.problem.unit),
         elements=list(names),
         calibration={
             "offset": used.offset,
@@ -283,7 +285,11 @@ def fusion(haadf: Any, maps: Any, settings: FusionSettings, reference: Any = Non
         gain=gain if coupling != "none" else 1.0,
         flags=flags,
         n_iter=solution.n_iter,
-        stopped="converged" if solution.converged else "iterations" if solution.n_iter >= settings.n_iter else "asked",
+        stopped="converged"
+        if solution.converged
+        else "iterations"
+        if solution.n_iter >= settings.n_iter
+        else "asked to finish",
         objective=significant(np.array(solution.objective), 8),
     )
     return FusionResult(x, lam, record, error, used.residual(scene.haadf, x))

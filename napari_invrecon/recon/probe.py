@@ -20,7 +20,7 @@ from napari_invrecon.recon.psf import (
     need_pixel_size,
     round_psf,
 )
-from napari_invrecon.recon.record import describe_source
+from napari_invrecon.recon.record import describe_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,8 +171,8 @@ def describe_psf(psf: PointSpread | NDArray[Any]) -> dict[str, Any]:
         if isinstance(psf, model):
             return {"model": name, **asdict(psf)}
     if isinstance(psf, MeasuredPSF):
-        return {"model": "measured", "pixel_size_nm": psf.pixel_size_nm, **psf.record, **_array(psf.array)}
-    return {"model": "array", **_array(np.asarray(psf))}
+        return {"model": "measured", "pixel_size_nm": psf.pixel_size_nm, **psf.record, **describe_array(psf.array)}
+    return {"model": "array", **describe_array(np.asarray(psf))}
 
 
 def psf_from_description(description: dict[str, Any]) -> GaussianPSF | LorentzianPSF | AiryPSF | StemProbe:
@@ -262,7 +262,3 @@ def _in_pixels(width: float, unit: Unit, pixel_size_nm: float | None, name: str)
     if unit == "nm":
         return width / need_pixel_size(pixel_size_nm, f"the PSF's {name} is in nm", f"give {name} in px")
     raise ValueError(f"the unit of {name} is {unit!r}: expected 'px' or 'nm'")
-
-
-def _array(array: NDArray[Any]) -> dict[str, Any]:
-    return {key: value for key, value in describe_source("psf", array).items() if key != "role"}

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-SCHEMA = 1
+SCHEMA = 2  # napari_invrecon.records reads older ones
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ def array_hash(array: Any) -> str:
     return digest.hexdigest()
 
 
+def describe_array(array: Any) -> dict[str, Any]:
+    """Shape, dtype and hash, by which a record knows an array again."""
+    return {"shape": list(array.shape), "dtype": np.dtype(array.dtype).str, "sha256": array_hash(array)}
+
+
 def describe_source(role: str, array: Any) -> dict[str, Any]:
     """The entry of one input in ``record["sources"]``."""
-    return {
-        "role": role,
-        "shape": list(array.shape),
-        "dtype": np.dtype(array.dtype).str,
-        "sha256": array_hash(array),
-    }
+    return {"role": role, **describe_array(array)}
 
 
 def versions() -> dict[str, str]:
@@ -87,20 +89,65 @@ class Stopwatch:
 
 
 def make_record(
-    method: str, settings: Any, sources: list[dict[str, Any]], watch: Stopwatch, **facts: Any
+    method: str,
+    settings: Any,
+    sources: list[dict[str, Any]],
+    watch: Stopwatch,
+    result: Any,
+    *,
+    lam: float,
+    lam_rule: str,
+    n_iter: int,
+    stopped: str,
+    curve: dict[str, Any] | None = None,
+    data_scale: float | Sequence[float] = 1.0,
+    residual: Sequence[float | None] = (),
+    objective: Sequence[float | None] = (),
+    **facts: Any,
 ) -> dict[str, Any]:
-    """The record of one reconstruction, JSON-plain; ``facts`` are the method's own entries."""
+    """The record of one reconstruction, JSON-plain, as docs/record.md describes it.
+
+    Parameters
+    ----------
+    method
+        Name of the function of the notebook API.
+    settings
+        As they came: ``settings.lam`` is the λ that was asked for.
+    sources
+        Of `describe_source`, in the order in which the function takes them.
+    watch
+        Started when the function was.
+    result
+        The array; its hash is taken.
+    lam, lam_rule
+        λ as used, 0 where the method has none, and what chose it.
+    n_iter, stopped
+        Iterations done, and why no more.
+    curve, data_scale, residual, objective
+        λ's curve; what the data were divided by; the histories.
+    **facts
+        The method's own entries.
+    """
     record = {
         "schema": SCHEMA,
         "method": method,
         "settings": dataclasses.asdict(settings),
         "sources": sources,
+        "lam": lam,
+        "lam_rule": lam_rule,
+        "curve": curve,
+        "data_scale": data_scale,
         **facts,
+        "n_iter": n_iter,
+        "stopped": stopped,
+        "residual": residual,
+        "objective": objective,
+        "result": describe_array(result),
         "versions": versions(),
         "started": watch.started,
         "seconds": watch.seconds,
     }
-    return dict(json.loads(json.dumps(record, default=_plain)))
+    return dict(json.loads(json.dumps(record, default=_plain, allow_nan=False)))
 
 
 def _plain(value: Any) -> Any:

@@ -61,6 +61,18 @@ def finish(steps: Steps[Result]) -> Result:
             return result
 
 
+def finish_at(steps: Steps[Result], last: int | None) -> Steps[Result]:
+    """The same, asked to finish at iteration ``last``, as a recorded run was; None: to its end."""
+    asked: bool | None = None
+    while True:
+        try:
+            state = steps.send(asked)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        asked = (yield state) or (last is not None and state.step >= last)
+
+
 def spectral(y: NDArray[Any], otf: NDArray[Any], penalty: Array, lam: float) -> NDArray[Any]:
     """argmin ‖Hx − y‖² + λ‖Lx‖² in closed form: x = F⁻¹[ H̄ / (|H|² + λ|L|²) · Y ].
 

@@ -179,20 +179,22 @@ def mapping(spectrum_image: Any, energy_ev: Any, windows: Iterable[Any], setting
             "step_ev": float((energy[-1] - energy[0]) / (energy.size - 1)),
         },
     ]
+    data, variance, background = (
+        np.stack([getattr(each, name) for each in maps.elements]).astype(np.float32)
+        for name in ("net", "variance", "background")
+    )
     record = make_record(
         "elemental_maps",
         settings,
         sources,
         watch,
+        data,
         lam=0.0,
         lam_rule="none: nothing is regularised",
-        data_scale=1.0,
+        n_iter=1,
+        stopped="closed form",
         detector=vars(maps.noise),
         elements=[each.summary for each in maps.elements],
-    )
-    data, variance, background = (
-        np.stack([getattr(each, name) for each in maps.elements]).astype(np.float32)
-        for name in ("net", "variance", "background")
     )
     return ElementalMaps(data, 0.0, record, variance, np.stack([each.counts for each in maps.elements]), background)
 

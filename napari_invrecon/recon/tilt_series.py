@@ -231,6 +231,19 @@ def _has_offset(series: TiltSeries, survey: _Survey) -> bool:
     return bool(below > 3 * max(_noise(series, c) for c in range(series.n_channels)))
 
 
+def describe_tilts(angles_deg: NDArray[np.float64], used: NDArray[np.bool_], axis: str) -> dict[str, Any]:
+    """``record["tilts"]``: what was used of a series, its range and step, and the axis; JSON-plain."""
+    angles = np.sort(angles_deg[used])
+    return {
+        "count": len(angles),
+        "range_deg": [float(angles[0]), float(angles[-1])],
+        "step_deg": float(np.median(np.diff(angles))) if len(angles) > 1 else None,
+        "axis": axis,
+        "used": np.flatnonzero(used).tolist(),
+        "excluded": np.flatnonzero(~used).tolist(),
+    }
+
+
 def suggestion(series: TiltSeries, given: bool) -> str:
     """What to tell of a background that was found, or that seems to be left in the data; empty if there is none."""
     if series.background and not given:

@@ -21,7 +21,7 @@ from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_sou
 from napari_invrecon.recon.settings import check, takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
 from napari_invrecon.recon.tilt_lambda import tilt_curve
-from napari_invrecon.recon.tilt_series import TiltSeries, read_tilt_series, suggestion
+from napari_invrecon.recon.tilt_series import TiltSeries, describe_tilts, read_tilt_series, suggestion
 from napari_invrecon.recon.tilt_solvers import TiltProblem, solve
 
 if TYPE_CHECKING:
@@ -345,17 +345,20 @@ def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Ste
         residual_per_tilt=np.sqrt(misfit / np.maximum(n_data, 1)) * unit,
         noise_sigma=series.sigma[series.clearest] or None,
     )
+    data = blocks.as_result(out)
     record = make_record(
         "reconstruct_tilt_series",
         settings,
         [describe_source("stack", stack), {"role": "angles", "angles_deg": np.asarray(angles_deg, np.float64)}],
         watch,
+        data,
         lam=lam,
         lam_rule=rule,
         curve=None if curve is None else curve.summary(),
         data_scale=list(series.scale) if series.has_channels else series.scale[0],
         projector_norm=scene.norm,
-        tilts=_tilt_facts(scene),
+        tilts=describe_tilts(np.asarray(angles_deg, np.float64), series.used, series.tilt_axis)
+        | {"axis_shift_px": series.axis_shift_px},
         background={
             "subtracted": series.background,
             "source": "given" if settings.background is not None else "automatic",
@@ -372,7 +375,7 @@ def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Ste
         objective=[_finite(float(f"{i.objective:.8g}")) for i in history],
         memory=dataclasses.asdict(plan),
     )
-    return Reconstruction(blocks.as_result(out), lam, record)
+    return Reconstruction(data, lam, record)
 
 
 def tilt_lambda_curve(scene: Scene, settings: TomographySettings, grid: Curve | None = None) -> Steps[LambdaCurve]:
@@ -579,15 +582,6 @@ def _solve_slabs(
     if short:
         return fits, f"asked to finish: {short} of {len(fits)} slabs have fewer than {n_iter} iterations"
     return fits, f"as many iterations as the central slices need to the tolerance of {clear.tolerance:g}"
-
-
-def _tilt_facts(scene: Scene) -> dict[str, Any]:
-    return {
-        "used": np.flatnonzero(scene.series.used),
-        "axis": scene.series.tilt_axis,
-        "axis_shift_px": scene.series.axis_shift_px,
-        "excluded": np.flatnonzero(~scene.series.used),
-    }
 
 
 def _finite(value: float) -> float | None:

@@ -49,7 +49,7 @@ def test_the_needle(qtbot, make_napari_viewer, needle):
     assert viewer.dims.ndisplay == 3
     np.testing.assert_allclose(volume.translate[2], source.translate[3], atol=1e-6)
     assert record["background"]["subtracted"] < 0, "its vacuum is far below zero"
-    assert record["sources"][0]["record"]["method"] == "alignment"
+    assert record["history"][record["sources"][0]["made_by"]]["method"] == "align"
     # A needle is round: its extent across the axis is the same along the beam, up to the missing wedge's elongation.
     section = volume.data[:, :, 5 * nx // 8]
     wide = section.max(axis=0) > 0.4 * np.percentile(section, 99.5)

@@ -13,14 +13,15 @@ from napari.layers import Image
 
 import napari_invrecon as ir
 from napari_invrecon.plugin.results import add_result, describe_layer
-from napari_invrecon.recon.record import array_hash
+from napari_invrecon.recon.record import array_hash, describe_array
 
 ACQUISITION = {"kind": "image", "voltage_kv": 200, "axes": [{"name": "y", "unit": "nm"}, {"name": "x", "unit": "nm"}]}
 
 
 def result_of(data, **record):
     sources = [{"role": "image", "sha256": "0"}, {"role": "psf"}]
-    return ir.Reconstruction(data, 0.126, {"method": "deconvolve", "sources": sources, **record})
+    made = {"method": "deconvolve", "sources": sources, "result": describe_array(data), **record}
+    return ir.Reconstruction(data, 0.126, made)
 
 
 @pytest.fixture
@@ -70,7 +71,8 @@ def test_the_record_and_the_acquisition_go_with_it(viewer, layer):
     result = result_of(layer.data)
     found = add_result(viewer, result, describe_layer(layer), "deconvolved")
     record = found.metadata["invrecon"]
-    assert record["sources"][0] == {"role": "image", "sha256": "0", "layer": "HAADF"}
+    acquired = {"voltage_kv": 200}
+    assert record["sources"][0] == {"role": "image", "sha256": "0", "layer": "HAADF", "acquired": acquired}
     assert record | {"sources": result.record["sources"]} == result.record
     assert "layer" not in result.record["sources"][0], "the result's own record is not written to"
     assert found.metadata["acquisition"] == ACQUISITION
@@ -81,12 +83,13 @@ def test_the_record_and_the_acquisition_go_with_it(viewer, layer):
 
 def test_a_result_of_a_result_keeps_both_records(viewer, layer):
     first = add_result(viewer, result_of(layer.data, lam=0.1), describe_layer(layer), "deconvolved")
-    second = add_result(viewer, result_of(layer.data, lam=0.2), describe_layer(first), "deconvolved")
+    second = add_result(viewer, result_of(layer.data + 1, lam=0.2), describe_layer(first), "deconvolved")
     record = second.metadata["invrecon"]
     assert record["lam"] == 0.2
     assert record["sources"][0]["layer"] == "HAADF deconvolved"
-    assert record["sources"][0]["record"] == first.metadata["invrecon"]
-    assert "record" not in first.metadata["invrecon"]["sources"][0]
+    assert record["history"] == {record["sources"][0]["made_by"]: first.metadata["invrecon"]}
+    assert record["sources"][0]["made_by"] == array_hash(first.data)
+    assert "history" not in first.metadata["invrecon"]
 
 
 def test_an_equal_name_replaces_no_layer(viewer, layer):

@@ -77,7 +77,7 @@ def test_a_dropped_series_is_aligned_and_reconstructed(qtbot, viewer, drifted, t
     assert aligned.units == source.units
     assert aligned.metadata["acquisition"]["angles_deg"] == ANGLES.tolist()
     found = aligned.metadata["invrecon"]
-    assert found["method"] == "alignment"
+    assert found["method"] == "align"
     assert np.shape(found["alignment"]["shifts_px"]) == (len(ANGLES), 2)
     assert found["sources"][0] == {**found["sources"][0], "layer": "HAADF", "sha256": array_hash(drifted)}
     assert json.loads(json.dumps(found)) == found
@@ -100,7 +100,7 @@ def test_a_dropped_series_is_aligned_and_reconstructed(qtbot, viewer, drifted, t
     assert record["method"] == "reconstruct_tilt_series"
     assert record["sources"][0]["layer"] == "HAADF aligned"
     assert record["sources"][0]["sha256"] == array_hash(np.asarray(aligned.data)[:, 0])
-    assert record["sources"][0]["record"]["method"] == "alignment"
+    assert record["history"][record["sources"][0]["made_by"]]["method"] == "align"
     assert record["sources"][1]["angles_deg"] == ANGLES.tolist()
     assert record["settings"]["algorithm"] == "sirt"
     assert json.loads(json.dumps(record)) == record

@@ -145,6 +145,11 @@ class AlignmentSection(QWidget):
             return
         self._start(chosen.layer, lambda: apply_steps(chosen.stack, found, maps=False), chosen=True)
 
+    def apply_again(self, layer: Image, found: Alignment, *, maps: bool) -> None:
+        """Move a layer by the shifts of a record."""
+        stack = projections(layer)
+        self._start(layer, lambda: apply_steps(stack, found, maps=maps), chosen=not maps)
+
     def save(self, path: Path) -> None:
         """Write the shifts of the layer."""
         found = self.found
@@ -175,10 +180,10 @@ class AlignmentSection(QWidget):
         origin = describe_stack(layer)
 
         def keep(aligned: Aligned) -> None:
-            self.status.setText(describe(aligned.found))
+            self.status.setText(describe(aligned.series.found))
             self.plot.show_sinograms(aligned.sinograms)
             self.plot.show()
-            layer = add_aligned(self._viewer, aligned.data, aligned.record, aligned.angles_deg, origin)
+            layer = add_aligned(self._viewer, aligned.series, origin)
             self.added.emit(layer, chosen)
 
         self._run_row.start(make_steps, keep)
@@ -202,7 +207,7 @@ class AlignmentSection(QWidget):
 def found_alignment(layer: Image) -> Alignment | None:
     """The alignment that made a layer."""
     record = layer.metadata.get("invrecon", {})
-    return Alignment.from_summary(record["alignment"]) if record.get("method") == "alignment" else None
+    return Alignment.from_summary(record["alignment"]) if record.get("method") == "align" else None
 
 
 def describe(found: Alignment) -> str:

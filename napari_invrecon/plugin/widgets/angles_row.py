@@ -16,10 +16,12 @@ from napari_invrecon.plugin.tilt_series import describe_angles, known_angles, pr
 from napari_invrecon.plugin.widgets.number_field import NumberField
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari.layers import Image
     from numpy.typing import NDArray
 
-_LAYER, _FILE, _STEPS = "of the layer", "of a file", "start and step"
+_LAYER, _FILE, _STEPS, _RECORD = "of the layer", "of a file", "start and step", "of the record"
 _TIP = (
     "Tilt angles in degree, one for each image, in its order. Of the layer: read with its file. Of a file: a .rawtlt "
     "or .tlt with one angle a line, or SerialEM's .mdoc. Start and step: evenly spaced."
@@ -34,6 +36,7 @@ class _Typed:
     file: str
     start: float
     step: float
+    recorded: tuple[float, ...] = ()
 
 
 class AnglesRow(QWidget):
@@ -114,6 +117,7 @@ class AnglesRow(QWidget):
                     _LAYER if own else self._usual(), self.file.text(), self.start.value(), self.step.value()
                 )
             with QSignalBlocker(self.source), QSignalBlocker(self.start), QSignalBlocker(self.step):
+                self._offer_record(bool(typed.recorded))
                 self.source.setCurrentText(typed.source)
                 self.file.setText(typed.file)
                 self.start.setValue(typed.start)
@@ -121,9 +125,27 @@ class AnglesRow(QWidget):
         self._show()
         self.changed.emit()
 
+    def fill(self, angles_deg: Sequence[float]) -> None:
+        """Take these angles for the layer, as a record has them."""
+        layer = self._layer
+        if layer is None:
+            raise ValueError("choose a tilt series first")
+        known = known_angles(layer)
+        own = known is not None and np.array_equal(known, angles_deg)
+        source, recorded = (_LAYER, ()) if own else (_RECORD, tuple(angles_deg))
+        self._by_layer[layer] = _Typed(source, self.file.text(), self.start.value(), self.step.value(), recorded)
+        self.offer(layer)
+
     def _usual(self) -> str:
         """What a layer without angles starts with."""
-        return _STEPS if self.source.currentText() == _LAYER else self.source.currentText()
+        return _STEPS if self.source.currentText() in (_LAYER, _RECORD) else self.source.currentText()
+
+    def _offer_record(self, on: bool) -> None:
+        index = self.source.findText(_RECORD)
+        if on and index < 0:
+            self.source.addItem(_RECORD)
+        elif index >= 0 and not on:
+            self.source.removeItem(index)
 
     def _read(self) -> tuple[NDArray[np.float64], str]:
         """(angles, where they come from)."""
@@ -142,6 +164,9 @@ class AnglesRow(QWidget):
                 raise ValueError(f"there is no file {path}: choose the .rawtlt, .tlt or .mdoc of this stack")
             angles, origin = np.asarray(read_sidecar(path).angles_deg, np.float64), path.name
             remedy = "choose the file of this stack"
+        elif kind == _RECORD:
+            angles, origin = np.asarray(self._by_layer[layer].recorded, np.float64), "the record"
+            remedy = "choose the series that was reconstructed"
         else:
             known = known_angles(layer)
             if known is None:
@@ -155,8 +180,13 @@ class AnglesRow(QWidget):
 
     def _edit(self, *_: Any) -> None:
         if self._layer is not None:
+            before = self._by_layer.get(self._layer)
             self._by_layer[self._layer] = _Typed(
-                self.source.currentText(), self.file.text(), self.start.value(), self.step.value()
+                self.source.currentText(),
+                self.file.text(),
+                self.start.value(),
+                self.step.value(),
+                () if before is None else before.recorded,
             )
         self._show()
         self.changed.emit()

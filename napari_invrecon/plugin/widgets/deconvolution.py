@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
@@ -26,8 +27,13 @@ from napari_invrecon.plugin.widgets.region_row import RegionRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
 from napari_invrecon.plugin.widgets.why_lambda import WhyLambda
 from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
+from napari_invrecon.records.history import Origin
+from napari_invrecon.records.replay import as_used
+from napari_invrecon.records.schema import settings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_invrecon.plugin.worker import MakeSteps
     from napari_invrecon.recon.record import Reconstruction
 
@@ -131,6 +137,7 @@ class DeconvolutionDock(Dock):
         self._taken = None
         source = describe_layer(layer)
         inputs = self._inputs(layer, self.lam.value)
+        others = self._origins()
         self._layer = None
 
         def keep(result: Reconstruction) -> None:
@@ -139,12 +146,26 @@ class DeconvolutionDock(Dock):
                 self.lam.show_chosen(result.lam, record["lam_rule"])
             self.lambda_panel.show_curve(record["curve"])
             self._mark(result.lam)
-            self._layer = add_result(self.viewer, result, source, f"deconvolved λ={result.lam:.3g}")
+            self._layer = add_result(self.viewer, result, source, f"deconvolved λ={result.lam:.3g}", others)
             self.compare.show_result(Compared(self._layer, layer, source, lambda: inputs.residual(result.data, record)))
 
             self._show_lines(layer, inputs, result.lam)
 
         self.run_row.start(inputs.run, keep)
+
+    def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
+        """As of `Dock`; the roles are image, psf, weights (the pixels to ignore) and reference (the flat region)."""
+        if layers["image"] not in self.image.choices:
+            raise ValueError(f"'{layers['image'].name}' cannot be deconvolved: it is no image of numbers")
+        self.image.value = layers["image"]
+        self._taken = None
+        self.psf.fill(record["sources"][1], layers.get("psf"))
+        self.ignored.choose(layers.get("weights"))
+        self.flat.choose(layers.get("reference"))
+        settings = dataclasses.asdict(settings_of(record)) | as_used(record)
+        self.lam.value = settings.pop("lam")
+        del settings["pixel_size_nm"]
+        self.settings.set_values(settings)
 
     def stop(self) -> None:
         """Cancel the run, remove the preview and the plot of a line."""
@@ -231,6 +252,14 @@ class DeconvolutionDock(Dock):
         """What the dock shows; ValueError where a layer that it needs is not there."""
         settings = DeconvolutionSettings(**self.settings.values(), lam=lam, pixel_size_nm=pixel_size_nm(layer))
         return Inputs(layer.data, self.psf.value, self.ignored.region(layer), self.flat.region(layer), settings)
+
+    def _origins(self) -> dict[str, Origin]:
+        """The layers that give what is beside the image, by the roles of a record's sources."""
+        rows = {"weights": self.ignored.layer, "reference": self.flat.layer}
+        shown = {role: Origin(layer=layer.name) for role, layer in rows.items() if layer is not None}
+        if self.psf.shown is not None:
+            shown["psf"] = describe_layer(self.psf.shown).origin
+        return shown
 
     def _curve(self) -> MakeSteps | None:
         """The computation of the λ curve of what the dock shows."""

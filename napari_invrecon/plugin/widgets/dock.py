@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal, Slot
 from qtpy.QtWidgets import QLayout, QMainWindow, QVBoxLayout, QWidget
@@ -10,11 +10,18 @@ from qtpy.QtWidgets import QLayout, QMainWindow, QVBoxLayout, QWidget
 from napari_invrecon.plugin.widgets.scroll import FormScroll
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from napari_invrecon.plugin.widgets.run_row import RunRow
 
 
 class Dock(QWidget):
-    """A subclass takes the viewer in its own ``__init__``, calls `lay_out` once, and overrides `stop`."""
+    """A subclass takes the viewer in its own ``__init__``, where it makes its ``run_row`` and calls `lay_out` once.
+
+    It overrides `run`, `stop` and `fill`.
+    """
+
+    run_row: RunRow
 
     finished = Signal(object)
     """At the end of a run: the new layer, or None after a failure or a cancel."""
@@ -41,9 +48,39 @@ class Dock(QWidget):
             layout.addWidget(row)
         layout.addStretch(1)
 
+    def run(self) -> None:
+        """Start with what the dock shows."""
+        raise NotImplementedError
+
     def stop(self) -> None:
         """The dock was closed: cancel what runs, remove what only shows while it is open."""
         raise NotImplementedError
+
+    def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
+        """Show the settings of a record, with λ as it was used, on these layers.
+
+        Parameters
+        ----------
+        record
+            Checked (`records.schema.check_record`), of a method whose results this dock makes.
+        layers
+            By the roles of ``record["sources"]``: a layer, or a list where layers were stacked; a source that is no
+            layer (a model, angles) is not in it.
+
+        Raises
+        ------
+        ValueError
+            The dock cannot show them; the message says which, and what to do.
+        """
+        raise NotImplementedError
+
+    def repeat(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
+        """`fill`, and press Run; a run that ended by Done ends at the same iteration. `finished` comes as always."""
+        self.fill(record, layers)
+        if not self.run_row.run_button.isEnabled():
+            raise ValueError(self.run_row.run_button.toolTip())
+        self.run_row.finish_next_at(record["n_iter"] if record["stopped"] == "asked to finish" else None)
+        self.run()
 
     def changeEvent(self, event: QEvent) -> None:
         """Napari's × leaves a closed dock without an owner.

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QVBoxLayout, QWi
 
 from napari_invrecon.plugin.psf_layer import PsfLayer
 from napari_invrecon.plugin.widgets.number_field import NumberField
-from napari_invrecon.recon.probe import AiryPSF, GaussianPSF, LorentzianPSF, StemProbe
+from napari_invrecon.recon.probe import AiryPSF, GaussianPSF, LorentzianPSF, StemProbe, psf_from_description
 from napari_invrecon.recon.psf import FWHM_PER_SIGMA
 
 if TYPE_CHECKING:
@@ -108,6 +108,11 @@ class PsfRow(QWidget):
         return GaussianPSF(sigma, unit)
 
     @property
+    def shown(self) -> Image | None:
+        """The layer that gives the kernel; None for a model."""
+        return self._layers[self.layer.currentIndex()] if self.layer.isVisibleTo(self) and self._layers else None
+
+    @property
     def needs_nm(self) -> bool:
         """Whether the image must have a pixel size."""
         return self.unit.currentText() not in ("σ (px)", _MEASURED, _EXACT)
@@ -142,6 +147,34 @@ class PsfRow(QWidget):
         elif known.get("model") == "array" and known.get("layer") in self._names():
             self.unit.setCurrentText(_EXACT)
             self.layer.setCurrentText(known["layer"])
+
+    def fill(self, described: dict[str, Any], layer: Image | None) -> None:
+        """Show the point-spread function of a record's source, whose kernel a layer may show.
+
+        Raises
+        ------
+        ValueError
+            No row here can show it.
+        """
+        model = described["model"]
+        if model in ("measured", "array"):
+            if layer not in self._layers:
+                raise ValueError("the layer of the record's point-spread function is not there: open its image")
+            self.unit.setCurrentText(_MEASURED if model == "measured" else _EXACT)
+            self.layer.setCurrentIndex(self._layers.index(layer))
+            return
+        if model == "gaussian":
+            self.unit.setCurrentText(f"σ ({described['unit']})")
+            self.width.setValue(described["sigma"])
+        elif model == "lorentzian":
+            self.unit.setCurrentText(_LORENTZIAN)
+            self.width.setValue(described["fwhm"])
+        else:
+            self.unit.setCurrentText(_AIRY if model == "airy" else _STEM)
+            for name, field in self.optics.items():
+                field.setValue(described.get(name, _OPTICS[name][1]))
+        if self.value != psf_from_description(described):
+            raise ValueError(f"the dock has no row for the record's PSF, {described}: repeat it with ir.replay")
 
     def _names(self) -> list[str]:
         return [self.layer.itemText(i) for i in range(self.layer.count())]

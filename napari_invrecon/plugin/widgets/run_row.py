@@ -14,6 +14,7 @@ from napari_invrecon.plugin.failure import explain, notify_failure
 from napari_invrecon.plugin.remaining_time import RemainingTime, in_words
 from napari_invrecon.plugin.widgets.focus import FOCUS_STYLE
 from napari_invrecon.plugin.worker import Run
+from napari_invrecon.recon.solvers import finish_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,7 @@ class RunRow(QWidget):
         super().__init__(parent)
         self._task = task
         self._blocked = ""
+        self._finish_next_at: int | None = None
         self._on_result: Callable[[Any], object] | None = None
         self._result: Any = None
         self._remaining = RemainingTime()
@@ -100,7 +102,8 @@ class RunRow(QWidget):
         RuntimeError
             If one is already running; the Run button is disabled then.
         """
-        self._run.start(make_steps)
+        last, self._finish_next_at = self._finish_next_at, None
+        self._run.start(make_steps if last is None else lambda: finish_at(make_steps(), last))
         self._on_result, self._result = on_result, None
         self._remaining = RemainingTime()
         self._started = time.monotonic()
@@ -111,6 +114,10 @@ class RunRow(QWidget):
         self._set(self.done_button, why_not="There is no iterate to keep yet")
         self.progress_bar.setRange(0, 0)
         self.status_label.setText("starting…")
+
+    def finish_next_at(self, last: int | None) -> None:
+        """The next run is to end as after Done at iteration ``last``, to repeat one that did; None: at its own end."""
+        self._finish_next_at = last
 
     def block(self, reason: str) -> None:
         """Disable Run and say why, such as "select an image layer first"; an empty reason enables it again."""

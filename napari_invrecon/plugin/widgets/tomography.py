@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 from napari import Viewer  # noqa: TC002 — napari reads this annotation at run time
@@ -26,6 +26,7 @@ from napari_invrecon.plugin.widgets.lambda_panel import LambdaPanel
 from napari_invrecon.plugin.widgets.run_row import RunRow
 from napari_invrecon.plugin.widgets.tilt_axis_row import TiltAxisRow
 from napari_invrecon.plugin.widgets.tilt_report import TiltReport
+from napari_invrecon.recon.alignment import Alignment
 from napari_invrecon.recon.solvers import Iterate, Steps
 from napari_invrecon.recon.tomography import (
     WITHOUT_LAMBDA,
@@ -35,8 +36,12 @@ from napari_invrecon.recon.tomography import (
     tilt_lambda_curve,
     tomography,
 )
+from napari_invrecon.records.replay import as_used
+from napari_invrecon.records.schema import settings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari.layers import Image, Layer
 
     from napari_invrecon.plugin.worker import MakeSteps
@@ -130,6 +135,29 @@ class TomographyDock(Dock):
 
         self.run_row.start(lambda: tomography(given.stack, given.angles_deg, settings), keep)
         self._explain()
+
+    def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
+        """As of `Dock`, for a volume or an alignment of the layer in the role stack."""
+        layer = layers["stack"]
+        if layer not in self.image.choices:
+            raise ValueError(f"'{layer.name}' is no tilt series: its images are not (tilt, y, x)")
+        self.image.value = layer
+        self.angles.fill(record["sources"][1]["angles_deg"])
+        settings = dataclasses.asdict(settings_of(record)) | as_used(record)
+        self.axis.value = settings.pop("tilt_axis")
+        if record["method"] == "align":
+            self.alignment.settings.set_values(settings)
+            return
+        self.lam.value = settings.pop("lam")
+        self.settings.set_values(settings)
+
+    def repeat(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
+        """As of `Dock`; an alignment is repeated with the shifts that it found."""
+        if record["method"] != "align":
+            super().repeat(record, layers)
+            return
+        self.fill(record, layers)
+        self.alignment.apply_again(layers["stack"], Alignment.from_summary(record["alignment"]), maps=record["maps"])
 
     def stop(self) -> None:
         """Cancel what runs; remove the preview, the axis and the growing volume."""

@@ -1,12 +1,16 @@
-"""Hashes, records and replay."""
+"""A recorded reconstruction gives the same array again, bit for bit."""
+
+import json
 
 import dask.array as da
 import numpy as np
 import pytest
 from phantoms import image
+from recorded import METHODS, recorded
 
 import napari_invrecon as ir
 from napari_invrecon.recon.deconvolution import deconvolution
+from napari_invrecon.recon.measured_psf import measured_psf
 from napari_invrecon.recon.probe import GaussianPSF
 from napari_invrecon.recon.record import array_hash
 
@@ -16,6 +20,15 @@ def test_hash_depends_on_values_shape_and_dtype_not_on_layout():
     assert array_hash(a) == array_hash(np.asfortranarray(a)) == array_hash(da.from_array(a, chunks=(7, 11)))
     for other in (a.reshape(30, 20), a.astype(np.float64), np.where(a == 5, 6, a)):
         assert array_hash(other) != array_hash(a)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_replayed_from_its_record_in_a_file(method):
+    first, sources = recorded(method)
+    again = ir.replay(json.loads(json.dumps(first.record)), sources)
+    assert array_hash(again.data) == array_hash(first.data) == first.record["result"]["sha256"]
+    assert again.record["sources"] == first.record["sources"]
+    assert again.record["result"] == first.record["result"]
 
 
 @pytest.mark.parametrize("options", [{}, {"regulariser": "tikhonov"}, {"noise": "poisson"}, {"regulariser": "l1"}])
@@ -44,11 +57,31 @@ def test_replay_with_weights():
 
 
 @pytest.mark.parametrize(
-    ("record", "sources"), [({"method": "guess"}, []), ({"method": "deconvolve", "sources": [{}]}, [])]
+    ("change", "sources", "message"),
+    [
+        ({"method": "guess"}, [], "expected 'align' or 'deconvolve'"),
+        ({}, [], "the image is missing: pass image, psf"),
+        ({"settings": {"regulariser": "guess"}}, [0], "expected one of"),
+    ],
 )
-def test_replay_refuses_what_it_cannot_run(record, sources):
-    with pytest.raises(ValueError, match=r"expected 'deconvolve'|image is missing"):
-        ir.replay(record, sources)
+def test_replay_refuses_what_it_cannot_run(change, sources, message):
+    with pytest.raises(ValueError, match=message):
+        ir.replay(recorded("deconvolve")[0].record | change, sources)
+
+
+def test_weights_may_not_be_left_out():
+    _, y = image("slabs", 1.5, 50, size=48)
+    first = ir.deconvolve(y, ir.gaussian_psf(1.5), np.ones_like(y), regulariser="tikhonov", n_iter=3)
+    with pytest.raises(ValueError, match="the weights is missing"):
+        ir.replay(first.record, [y, ir.gaussian_psf(1.5)])
+
+
+def test_a_measured_psf_is_replayed_from_its_kernel_alone():
+    _, y = image("slabs", 1.5, 50, size=48)
+    psf = measured_psf(ir.gaussian_psf(3.0), pixel_size_nm=0.5)
+    first = ir.deconvolve(y, psf, regulariser="tikhonov", pixel_size_nm=1.0)
+    assert np.array_equal(ir.replay(first.record, [y, psf]).data, first.data)
+    assert np.array_equal(ir.replay(first.record, [y, psf.array]).data, first.data)
 
 
 @pytest.mark.parametrize("method", ["fourier-ratio", "richardson-lucy"])
