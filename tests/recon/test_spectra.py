@@ -227,8 +227,9 @@ def test_a_run_that_is_stopped_leaves_no_thread_at_work(threads_end_after) -> No
 def threads_end_after():
     import threading
 
+    before = set(threading.enumerate())
     yield
-    assert not [each.name for each in threading.enumerate() if each.name.startswith("invrecon")]
+    assert not [each.name for each in set(threading.enumerate()) - before if each.name.startswith("invrecon")]
 
 
 @pytest.mark.parametrize(
