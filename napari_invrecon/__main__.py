@@ -268,6 +268,99 @@ def _tilt_series(arguments: argparse.Namespace) -> Acquisition:
     )
 
 
+def add_fuse(commands: argparse._SubParsersAction) -> None:
+    """``fuse``: what the dock does, on files, without a viewer."""
+    from napari_invrecon.recon.fusion import FusionSettings
+
+    parser = commands.add_parser("fuse", help="denoise elemental maps with the help of an HAADF image of their field")
+    parser.add_argument("haadf", type=Path, metavar="HAADF", help="file with the HAADF image")
+    parser.add_argument("maps", type=Path, nargs="+", metavar="MAPS", help="files with the maps; may be the same file")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="one .tif a map, residual.tif and fuse.json"
+    )
+    parser.add_argument("--signal", metavar="NAME", help="which signal is the HAADF; info lists them")
+    add_settings(parser, FusionSettings)
+    parser.set_defaults(run=run_fuse)
+
+
+def run_fuse(arguments: argparse.Namespace) -> None:
+    """Leave each fused map, its standard error and the HAADF's residual as OME-TIFF, and one record."""
+    import json
+    from dataclasses import replace
+
+    import numpy as np
+
+    from napari_invrecon.io import read
+    from napari_invrecon.recon.fusion import FusionSettings, fusion
+
+    settings = settings_from(arguments, FusionSettings)
+    haadf = _haadf(read(arguments.haadf), arguments)
+    maps = _maps([each for path in arguments.maps for each in read(path)], str(settings["elements"]))
+    shapes = {each.data.shape for each in maps.values()}
+    if len(shapes) > 1:
+        raise ValueError(f"the maps have the shapes {sorted(shapes)}: name those of one acquisition with --elements")
+    settings["elements"] = ", ".join(maps)
+    stack = np.stack([np.asarray(each.data) for each in maps.values()])
+    result = finish_aloud(fusion(np.asarray(haadf.data), stack, FusionSettings(**settings)))
+    record = {**result.record, "files": [arguments.haadf.name, *(path.name for path in arguments.maps)]}
+    print(f"coupling {record['coupling']}, λ = {result.lam:.3g}", *record["flags"], sep="\n")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    shown = replace(next(iter(maps.values())), metadata=haadf.metadata, kind="image")
+    _leave_on(arguments.output / "residual.tif", shown, result.haadf_residual, record)
+    for number, (element, source) in enumerate(maps.items()):
+        _leave_on(arguments.output / f"{element}.tif", source, result.data[number], record)
+        if result.standard_error is not None:
+            _leave_on(arguments.output / f"{element}_error.tif", source, result.standard_error[number], record)
+    beside = arguments.output / "fuse.json"
+    beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(beside)
+
+
+def _leave_on(path: Path, source: Acquisition, data: Any, record: dict[str, Any]) -> None:
+    """Write an image over the field of another one, whose pixels may be larger, and print its name."""
+    from dataclasses import replace
+
+    from napari_invrecon.io import write
+
+    times = data.shape[0] / source.data.shape[0]
+    axes = [
+        replace(axis, scale=axis.scale / times, offset=axis.offset + axis.scale * (1 / times - 1) / 2)
+        for axis in source.axes
+    ]
+    write(path, replace(source, data=data, axes=tuple(axes), name=path.stem, record=record))
+    print(path)
+
+
+def _haadf(found: list[Acquisition], arguments: argparse.Namespace) -> Acquisition:
+    """The one image that the command names, or the only one that can be meant."""
+    images = [each for each in found if each.data.ndim == 2 and "element" not in each.metadata]
+    chosen = [each for each in found if each.name == arguments.signal] if arguments.signal else images
+    if len(chosen) > 1:
+        chosen = [each for each in chosen if "haadf" in each.name.lower()] or chosen
+    if len(chosen) != 1:
+        names = ", ".join(repr(each.name) for each in found)
+        raise ValueError(f"'{arguments.haadf.name}' holds {names}: choose the HAADF image with --signal")
+    return chosen[0]
+
+
+def _maps(found: list[Acquisition], wanted: str) -> dict[str, Acquisition]:
+    """The maps by their elements: those that are named, in that order, or all, the first one of each element."""
+    from napari_invrecon.io.elements import element_and_line
+
+    maps: dict[str, Acquisition] = {}
+    for each in found:
+        element = each.metadata.get("element") or element_and_line(each.name).get("element")
+        if each.data.ndim == 2 and element:
+            maps.setdefault(element, each)
+    names = [each.strip() for each in wanted.split(",") if each.strip()] or list(maps)
+    missing = [each for each in names if each not in maps]
+    if missing or not names:
+        held = ", ".join(repr(each.name) for each in found)
+        what = f"no map of {', '.join(missing)}" if missing else "no elemental map"
+        raise ValueError(f"there is {what} among {held}: name --elements that there are, or the maps after an element")
+    return {each: maps[each] for each in names}
+
+
 def finish_aloud(steps: Steps[Result]) -> Result:
     """Run to the end; print each new stage, and every few seconds where it stands and how long it will take."""
     import time
@@ -328,6 +421,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_deconvolve(commands)
     add_tomography(commands)
     add_maps(commands)
+    add_fuse(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)

@@ -127,6 +127,42 @@ def test_maps_leaves_maps_their_errors_and_a_record(
     np.testing.assert_array_equal(tifffile.imread(again / "O_K.tif"), tifffile.imread(out / "O_K.tif"))
 
 
+def test_fuse_leaves_each_map_and_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(SAMPLES / "core_shell_haadf.mrc"), str(SAMPLES / "core_shell_eels_maps.emd")]
+    options = ["--elements", "Co, Ce", "--coupling", "both", "--lam", "2", "--n-iter", "5"]
+    assert main(["fuse", *files, "-o", str(tmp_path / "out"), *options]) == 0
+    assert "coupling both, λ = 2" in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "fuse.json").read_text(encoding="utf-8"))
+    assert record["elements"] == ["Co", "Ce"]
+    maps = {each.metadata["element"]: each.data for each in read(Path(files[1]))}
+    for element in ("Ce", "Co"):
+        (found,) = read(tmp_path / "out" / f"{element}.tif")
+        assert found.metadata["element"] == element
+        assert found.axes[-1].scale == pytest.approx(0.25)
+        assert found.data.mean() == pytest.approx(maps[element].mean(), rel=0.05)
+    (residual,) = read(tmp_path / "out" / "residual.tif")
+    assert "element" not in residual.metadata
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["core_shell_eels_maps.emd", "core_shell_haadf.mrc"], "choose the HAADF image with --signal"),
+        (["core_shell_haadf.mrc", "core_shell_haadf.mrc"], "no elemental map among 'core_shell_haadf'"),
+        (["core_shell_haadf.mrc", "core_shell_eels_maps.emd", "--elements", "Fe"], "no map of Fe among 'Ce M45'"),
+    ],
+)
+def test_fuse_refuses_in_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    haadf, maps, *options = arguments
+    files = [str(SAMPLES / haadf), str(SAMPLES / maps)]
+    assert main(["fuse", *files, "-o", str(tmp_path / "out"), *options]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -82,7 +82,24 @@ def tomography(viewer: Viewer, folder: Path) -> list[Path]:
     return [*pictures, *save(result, folder / "particles_tomogram.tif")]
 
 
-STEPS = (acquisitions, deconvolution, tomography)
+def fusion(viewer: Viewer, folder: Path) -> list[Path]:
+    """The EELS maps fused with the HAADF image; as they were measured, and their overlay."""
+    viewer.canvas.grid.enabled = False
+    for key in ("core_shell_haadf", "core_shell_eels_maps"):
+        viewer.open_sample(PLUGIN, key)
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Fuse")
+    press_run(dock)
+    dock.candidates.expand()
+    dock.report.buttons["Measured"].click()
+    pictures = [window_picture(viewer, folder / "4_eels_maps_measured.png")]
+    dock.report.buttons["Fused"].click()
+    pictures.append(window_picture(viewer, folder / "4_eels_maps_fused.png"))
+    for layer, element in zip(dock.fused.maps, ("ce", "co"), strict=True):
+        pictures += save(layer, folder / f"core_shell_{element}_fused.tif")
+    return pictures
+
+
+STEPS = (acquisitions, deconvolution, tomography, fusion)
 
 
 def press_run(dock: Any) -> Layer:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils import Colormap
 
 from napari_invrecon.io import Acquisition, Axis
-from napari_invrecon.io.elements import SYMBOLS
+from napari_invrecon.io.elements import SYMBOLS, element_and_line
 from napari_invrecon.plugin.contrast import contrast_limits
 
 if TYPE_CHECKING:
@@ -139,6 +139,12 @@ def pixel_size_nm(layer: Layer) -> float | None:
 
     A calibration that the user has given the layer counts, also where its file had none.
     """
+    sides = pixel_sides_nm(layer)
+    return None if sides is None else _square_side(sides)
+
+
+def pixel_sides_nm(layer: Layer) -> tuple[float, ...] | None:
+    """Both sides (y, x) of a pixel in nm; None where the layer is not calibrated in lengths."""
     described = layer.metadata.get("acquisition", {}).get("axes", [])
     sides = []
     for scale, unit, axis in zip(layer.scale[-2:], layer.units[-2:], described[-2:] or (None, None), strict=False):
@@ -147,7 +153,7 @@ def pixel_size_nm(layer: Layer) -> float | None:
         if not unit.is_compatible_with("nm"):
             return None
         sides.append((float(scale) * unit).to("nm").magnitude)
-    return _square_side(sides)
+    return tuple(sides)
 
 
 def _square_side(sides: Sequence[float]) -> float | None:
@@ -175,10 +181,30 @@ def _metadata(acquisition: Acquisition) -> dict[str, Any]:
     }
 
 
+def element_colours(elements: Sequence[str]) -> list[str]:
+    """A colour for each map, its element's own while no other one of these has it, so that they can be told apart."""
+    colours: list[str] = []
+    for element in elements:
+        first = _own_colour(element)
+        order = [*_MAP_COLOURS[first:], *_MAP_COLOURS[:first]]
+        free = [each for each in order if each not in colours]
+        colours.append((free or order)[0])
+    return colours
+
+
+def map_colormap(colour: str) -> Colormap:
+    """From black to a colour."""
+    return Colormap([[0, 0, 0, 1], colour], name=f"black to {colour}")
+
+
+def _own_colour(element: str) -> int:
+    """A hash of the atomic number under which elements that are mapped together (O Ti Cu Pd, Fe Co Ni O) differ."""
+    symbol = element_and_line(element).get("element")
+    return 0 if symbol is None else 31 * (SYMBOLS.index(symbol) + 1) % 81 % len(_MAP_COLOURS)
+
+
 def _look(acquisition: Acquisition) -> dict[str, Any]:
     element = acquisition.metadata.get("element")
     if element is not None:
-        # A hash of the atomic number under which elements that are mapped together (O Ti Cu Pd, Fe Co Ni O) differ.
-        colour = _MAP_COLOURS[31 * (SYMBOLS.index(element) + 1) % 81 % len(_MAP_COLOURS)]
-        return {"colormap": Colormap([[0, 0, 0, 1], colour], name=f"black to {colour}"), "blending": "additive"}
+        return {"colormap": map_colormap(element_colours([element])[0]), "blending": "additive"}
     return {"colormap": "gray", "blending": "translucent_no_depth"}

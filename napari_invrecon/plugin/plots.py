@@ -37,7 +37,7 @@ _LINES: dict[str, tuple[str, Any]] = {
     "held out": ("#cc79a7", (0, (4, 1.5, 1, 1.5))),
     "residual/noise": ("#2f8fd0", (0, (1, 1))),
 }
-_NOW = "#d55e00"
+NOW = "#d55e00"
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,8 @@ class LambdaPlot(ThemedPlot):
         curve, lam = self._curve, self._lam
         if curve is None or lam is None or not curve["lam"][0] <= lam <= curve["lam"][-1]:
             return
-        self._now += self._l_curve.plot(*_on_curve(curve, lam), "o", ms=9, mfc="none", mec=_NOW, mew=2, zorder=5)
-        self._now.append(self._scores.axvline(lam, color=_NOW, lw=1.8, zorder=2))
+        self._now += self._l_curve.plot(*_on_curve(curve, lam), "o", ms=9, mfc="none", mec=NOW, mew=2, zorder=5)
+        self._now.append(self._scores.axvline(lam, color=NOW, lw=1.8, zorder=2))
 
     def _click(self, event: MouseEvent) -> None:
         if self._curve is None or event.inaxes is None or event.xdata is None:

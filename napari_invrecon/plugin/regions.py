@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 from skimage.draw import polygon2mask
 
+from napari_invrecon.plugin.placement import moved
+
 if TYPE_CHECKING:
     from napari.layers import Image
 
@@ -63,11 +65,11 @@ def region(layer: Shapes | Labels, image: Image) -> Region:
     if isinstance(layer, Labels):
         if layer.data.size != np.prod(layer.data.shape[-2:]):
             raise ValueError(f"the labels '{layer.name}' have the shape {layer.data.shape}: expected one plane (y, x)")
-        origin, down, right = (_moved(point, image, layer) for point in ((0, 0), (1, 0), (0, 1)))
+        origin, down, right = (moved(point, image, layer) for point in ((0, 0), (1, 0), (0, 1)))
         matrix = np.column_stack([down - origin, right - origin])
         return Painted(layer.name, layer.data, matrix, origin, shape)
     corners = tuple(
-        tuple((float(y), float(x)) for y, x in (_moved(corner, layer, image) for corner in _outline(kind, vertices)))
+        tuple((float(y), float(x)) for y, x in (moved(corner, layer, image) for corner in _outline(kind, vertices)))
         for kind, vertices in zip(layer.shape_type, layer.data, strict=True)
         if kind in _AREAS
     )
@@ -82,16 +84,6 @@ def _outline(kind: str, vertices: NDArray[np.float64]) -> NDArray[np.float64]:
     middle, across, along = vertices.mean(axis=0), vertices[1] - vertices[0], vertices[3] - vertices[0]
     outline: NDArray[np.float64] = middle + np.cos(angle) * across / 2 + np.sin(angle) * along / 2
     return outline
-
-
-def _moved(point: Any, layer: Any, other: Any) -> NDArray[np.float64]:
-    """A point of one layer, its last two coordinates counting, in the pixels (y, x) of another one."""
-    here = np.zeros(layer.ndim)
-    here[-2:] = np.asarray(point)[-2:]
-    world = np.asarray(layer.data_to_world(here), float)
-    there = np.zeros(other.ndim)
-    there[-2:] = world[-2:]
-    return np.asarray(other.world_to_data(there), float)[-2:]
 
 
 def _not_empty(inside: NDArray[np.bool_], name: str, why: str) -> NDArray[np.bool_]:

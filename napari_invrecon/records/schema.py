@@ -69,6 +69,7 @@ SOURCE = {
     "?made_by": "hash",
     "?part": "count",
     "?layers": "objects",
+    "?placement": "object",
 }
 _ARRAY = {"shape": "counts", "dtype": "text", "sha256": "hash"}
 _FILE = {"name": "text", "?path": "text", "?signal": "text", "?sha256": "hash", "?sha256_first_64MiB": "hash"}
@@ -127,6 +128,7 @@ METHODS: dict[str, Method] = {
             "haadf_binning": "count",
             "gain": "number?",
             "flags": "list of text",
+            "?shows": "object",
         },
         ("reference",),
     ),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import Signal, Slot
-from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.results import Source
-from napari_invrecon.plugin.widgets.focus import FOCUS_STYLE
+from napari_invrecon.plugin.widgets.segments import Segments
 from napari_invrecon.plugin.worker import MakeSteps, Run
 from napari_invrecon.recon.residual import judge
 
@@ -27,7 +27,6 @@ _TIPS = {
     "Residual": "Show (h ⋆ x̂ − y)/σ from −3 (blue) to 3 (red), computed at the first press. It should look like "
     "noise: structure in it is what the result misses.",
 }
-_STYLE = "QPushButton:checked { border: 1px solid #c2740c; font-weight: bold; }"
 
 
 @dataclass(frozen=True)
@@ -70,22 +69,12 @@ class CompareRow(QWidget):
             "‖Hx̂ − y‖/(σ√N). 1: what the result does not explain is as large as the noise. Judged by a σ that is an "
             "estimate unless it was given."
         )
-        self.buttons = {name: QPushButton(name, self) for name in _TIPS}
-        self._group = QButtonGroup(self)
-        segments = QHBoxLayout()
-        segments.setSpacing(0)
-        for name, button in self.buttons.items():
-            button.setCheckable(True)
-            button.setToolTip(_TIPS[name])
-            button.setMinimumWidth(60)
-            self._group.addButton(button)
-            segments.addWidget(button, 1)
-            button.clicked.connect(self._press)
+        self.segments = Segments(_TIPS, self._press, self)
+        self.buttons = self.segments.buttons
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.label)
-        layout.addLayout(segments)
-        self.setStyleSheet(FOCUS_STYLE + _STYLE)
+        layout.addWidget(self.segments)
         self._run = Run(self, task=_TASK)
         self._run.succeeded.connect(self._add)
         self._run.failed.connect(self._fail)
@@ -122,7 +111,7 @@ class CompareRow(QWidget):
         }
 
     def _press(self) -> None:
-        name = next(name for name, button in self.buttons.items() if button.isChecked())
+        name = self.segments.chosen
         layer = self._layers()[name]
         if layer is not None:
             self._show(layer)
@@ -165,10 +154,10 @@ class CompareRow(QWidget):
         layers = self._layers()
         seen = [layer for layer in layers.values() if layer is not None and layer.visible]
         top = max(seen, key=self._viewer.layers.index, default=None)
-        self._group.setExclusive(False)
+        self.segments.group.setExclusive(False)
         for name, button in self.buttons.items():
             button.setChecked(top is not None and layers[name] is top)
-        self._group.setExclusive(True)
+        self.segments.group.setExclusive(True)
         gone = layers["Source"] is None
         self.buttons["Source"].setEnabled(not gone)
         self.buttons["Source"].setToolTip("The source layer was deleted." if gone else _TIPS["Source"])

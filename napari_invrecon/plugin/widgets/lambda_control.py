@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QSlider, QWidget
 from napari_invrecon.plugin.widgets.focus import FOCUS_STYLE
 from napari_invrecon.plugin.widgets.number_field import NumberField
 
-_LOWEST, _HIGHEST = -8, 3  # log₁₀ of the slider's ends
+_DECADES = (-8, 3)  # log₁₀ of the slider's ends
 _PER_DECADE = 20
 
 _TOOLTIP = (
@@ -23,20 +23,40 @@ _WHY_NOT = "λ is chosen from the data: untick automatic to set it here."
 
 
 class LambdaControl(QWidget):
-    """``value`` is None for automatic, else λ > 0. The slider covers 1e-8 to 1e3, the field takes any λ above 0."""
+    """``value`` is None for automatic, else λ > 0. The slider covers some decades, the field takes any λ above 0.
+
+    Parameters
+    ----------
+    parent
+        The dock.
+    tooltip
+        What λ is, what a larger one does.
+    decades
+        log₁₀ of the slider's ends.
+    start
+        The λ that is shown until one is chosen or set.
+    """
 
     valueChanged = Signal(object)
     """The new value, None or a float."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        parent: QWidget | None = None,
+        *,
+        tooltip: str = _TOOLTIP,
+        decades: tuple[int, int] = _DECADES,
+        start: float = 1e-3,
+    ) -> None:
         super().__init__(parent)
+        self._tooltip = tooltip
         self.label = QLabel("λ", self)
-        self.label.setToolTip(_TOOLTIP)
+        self.label.setToolTip(tooltip)
         self.automatic_box = QCheckBox("automatic", self)
         self.automatic_box.setChecked(True)
-        self.automatic_box.setToolTip(f"{_TOOLTIP}\nTicked: {_AUTOMATIC}")
+        self.automatic_box.setToolTip(f"{tooltip}\nTicked: {_AUTOMATIC}")
         self.slider = QSlider(Qt.Orientation.Horizontal, self)
-        self.slider.setRange(_LOWEST * _PER_DECADE, _HIGHEST * _PER_DECADE)
+        self.slider.setRange(*(each * _PER_DECADE for each in decades))
         self.slider.setPageStep(_PER_DECADE)
         self.slider.setAccessibleName("log₁₀ λ")
         self.field = NumberField(self, minimum=1e-300)
@@ -51,7 +71,7 @@ class LambdaControl(QWidget):
         layout.setColumnStretch(1, 1)
         self.setStyleSheet(FOCUS_STYLE)
 
-        self._show(1e-3)
+        self._show(start)
         self._enable()
         self.automatic_box.toggled.connect(self._toggle)
         self.slider.valueChanged.connect(self._slide)
@@ -96,7 +116,7 @@ class LambdaControl(QWidget):
         automatic = self.automatic_box.isChecked()
         for each in (self.slider, self.field):
             each.setEnabled(not automatic)
-            each.setToolTip(f"{_TOOLTIP}\n{_WHY_NOT}" if automatic else _TOOLTIP)
+            each.setToolTip(f"{self._tooltip}\n{_WHY_NOT}" if automatic else self._tooltip)
 
     @Slot(bool)
     def _toggle(self, _: bool) -> None:
