@@ -25,7 +25,7 @@ PARTS = {
 # Inside recon a module imports its own layer and those below. A file that is not named here is a modality: above all
 # of these, and never importing another modality.
 RECON_LAYERS = (
-    {"settings", "record", "element_window", "power_law"},
+    {"settings", "record", "fusion_settings", "element_window", "power_law"},
     {
         "operators",
         "lanes",
@@ -83,10 +83,12 @@ RECON_LAYERS = (
         "tilt_lambda",
         "projection_matching",
         "power_coupling",
+        "fusion_scene",
         "deconvolution_settings",
         "deconvolution_scene",
         "deconvolution_lambda",
     },
+    {"fusion_choice"},
 )
 # zarr is recon's array on disc for results larger than memory, not a format that users hand in.
 RECON_THIRD_PARTY = {"numpy", "scipy", "skimage", "numba", "llvmlite", "dask", "distributed", "zarr"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,8 @@ class Calibration:
 
     @property
     def spread(self) -> float:
-        """s_H, the standard deviation of H about the fit."""
-        return float(np.hypot(self.noise, self.misfit))
+        """s_H, the standard deviation of H about the fit; 1 where both are nil."""
+        return float(np.hypot(self.noise, self.misfit)) or 1.0
 
     @property
     def seen(self) -> NDArray[np.bool_]:
@@ -65,19 +66,28 @@ class Calibration:
 
 
 def calibrate(
-    haadf: Array, x: Array, unit: NDArray[np.float64], *, gamma: float = 1.0, psf_sigma_px: float = 0.0
+    haadf: Array,
+    x: Array,
+    unit: NDArray[Any] | None,
+    *,
+    gamma: float = 1.0,
+    psf_sigma_px: float = 0.0,
+    ratios: NDArray[np.float64] | None = None,
 ) -> Calibration:
     """Non-negative least squares of the smoothed H on the smoothed maps to the γ, and on a constant.
 
-    ``x`` (element, y, x) are the maps less their background; ``unit`` (element,) is the noise of one pixel of each. The
-    kernel is as wide as the noise asks for, 1 to 4 px. NaN in either is left out.
+    ``x`` (element, y, x) are the maps less their background; ``unit`` (element,) is the noise of one pixel of each,
+    None for maps without noise to speak of. The kernel is as wide as the noise asks for, 1 to 4 px. ``ratios``
+    (element,), if given, are those of a, of which only the scale is fitted. NaN in either is left out.
     """
     known = np.isfinite(haadf) & np.isfinite(x).all(0)
     weight = known.astype(np.float64)
-    level = np.array([float(np.mean(np.abs(each[known]))) if known.any() else 0.0 for each in x])
-    bright = [(m / s) ** 2 for m, s in zip(level, unit, strict=True) if m > 0]
-    wanted = np.sqrt(_SMOOTHED_COUNTS / max(np.median(bright), 1e-9) / (4 * np.pi)) if bright else _SMOOTHING_PX[1]
-    width = float(np.clip(wanted, *_SMOOTHING_PX))
+    width = _SMOOTHING_PX[0]
+    if unit is not None:
+        level = np.array([float(np.mean(np.abs(each[known]))) if known.any() else 0.0 for each in x])
+        bright = [(m / s) ** 2 for m, s in zip(level, unit, strict=True) if m > 0]
+        wanted = np.sqrt(_SMOOTHED_COUNTS / max(np.median(bright), 1e-9) / (4 * np.pi)) if bright else np.inf
+        width = float(np.clip(wanted, *_SMOOTHING_PX))
     mass = gaussian_filter(weight, width, mode="nearest")
     inside = mass > 0.5
 
@@ -88,6 +98,9 @@ def calibrate(
     if not inside.any():
         raise ValueError("the HAADF and the maps have no pixel in common that is finite: check their NaN")
     columns = np.stack([np.maximum(smooth(each), 0) ** gamma for each in x], axis=1)
+    share = np.ones(len(x)) if ratios is None else ratios
+    if ratios is not None:
+        columns = (columns @ ratios)[:, None]
     seen = smooth(haadf)
     design, above = columns - columns.mean(0), seen - seen.mean()  # so that the constant is free
     size = np.maximum(np.linalg.norm(design, axis=0), 1e-30)
@@ -97,10 +110,30 @@ def calibrate(
     noise = gaussian_sigma(np.where(known, haadf, np.nan))
     left = above - design @ slopes
     smoothing = 4 * np.pi * width**2  # the variance of white noise is divided by it
-    from_maps = float(slopes**2 @ unit**2) if gamma == 1 else 0.0
+    from_maps = float((slopes * share) ** 2 @ unit.astype(float) ** 2) if unit is not None and gamma == 1 else 0.0
     beyond = float(np.mean(left**2)) - (noise**2 + from_maps) / smoothing
     misfit = float(np.sqrt(max(beyond, 0.0)))
     normal = np.linalg.pinv((design / size).T @ (design / size))
     scatter = float(np.mean(left**2)) * smoothing  # as many pixels as under the kernel have one error
     errors = np.sqrt(np.maximum(np.diag(normal) * scatter, 0)) / size
-    return Calibration(offset, slopes, errors, noise, misfit, gamma, psf_sigma_px)
+    return Calibration(offset, slopes * share, errors * share, noise, misfit, gamma, psf_sigma_px)
+
+
+# fmt: off
+_SYMBOLS = (
+    "H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar",
+    "K", "Ca", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga", "Ge", "As", "Se", "Br", "Kr",
+    "Rb", "Sr", "Y", "Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Xe",
+    "Cs", "Ba", "La", "Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu", "Hf",
+    "Ta", "W", "Re", "Os", "Ir", "Pt", "Au", "Hg", "Tl", "Pb", "Bi", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th",
+    "Pa", "U", "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es", "Fm", "Md", "No", "Lr",
+)
+# fmt: on
+
+
+def atomic_number(name: str) -> int:
+    """Z of an element by its symbol, with or without a line or edge after it: 58 for Ce, Ce_L, "Ce M5"."""
+    symbol = re.match(r"[A-Z][a-z]?", name)
+    if symbol is None or symbol[0] not in _SYMBOLS:
+        raise ValueError(f"{name!r} is no element's symbol, which a by Z needs: name the maps by symbols, or fit a")
+    return _SYMBOLS.index(symbol[0]) + 1

@@ -1,7 +1,8 @@
-"""argmin_{x ≥ 0} Σ_i D(x_i, b_i) + ½ Σ (t − Σ_i s_i x_i)² + λ Σ_i w_i TV_ξ(x_i), by a primal-dual method.
+"""argmin_{x ≥ 0} Σ_i D(P x_i, b_i) + ½ Σ (t − Σ_i s_i x_i)² + λ TV_ξ(x/unit), by a primal-dual method.
 
-The data term and the HAADF's have one proximal map together: the HAADF ties the elements of a pixel by one number, the
-root of a monotone function, which Newton's steps find. So only the variation is left to the dual.
+Where the maps have x's pixels, P = 1, the data term and the HAADF's have one proximal map together: the HAADF ties the
+elements of a pixel by one number, the root of a monotone function, which Newton's steps find. So only the variation is
+left to the dual. Maps on coarser pixels (P of `sampling`) have a dual variable of their own.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 
 from napari_invrecon.recon.guided_tv import dual_step, guided_variation
 from napari_invrecon.recon.operators import Array, fft_workers, in_slabs
+from napari_invrecon.recon.sampling import Sampling
 from napari_invrecon.recon.solvers import Iterate, Steps
 
-_STEP = 1.0  # τ for x in units of its noise; σ = 1/(8τ)
+_STEP = 1.0  # τ for x in units of its noise and per pixel of the maps on an edge; σ = 1/(8τ), half that with P
 _RELAXATION = 1.8
 _CHECK_EVERY = 10
 _THREADED = 1 << 15  # pixels: below, handing rows out to threads costs more than it saves
@@ -36,23 +38,26 @@ class FusionProblem:
     counts
         D = Σ x + g − b log(x + g) for background g; else Σ (x + g − b)²/(2 unit²).
     background
-        g, the same in every pixel.
+        g (element,), the same in every pixel.
     nonnegative
         Whether x ≥ 0.
     guide
         ξ (2, y, x) of `guided_tv`; zeros for the total variation.
     slope, target
         s (element, y, x) and t (y, x) of the HAADF's term; zeros where it says nothing.
+    sampling
+        P, from the pixels of x, the guide, s and t to those of the data; None where they are the same.
     """
 
     data: Array
     unit: Array
     counts: bool
-    background: float
+    background: Array
     nonnegative: bool
     guide: Array
     slope: Array
     target: Array
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True)
@@ -73,17 +78,17 @@ def threads_for(shape: tuple[int, ...]) -> int:
 
 def objective(problem: FusionProblem, x: Array, lam: float) -> float:
     """The value of the three terms at x; D for counts is taken from its least value, at x + g = b."""
-    scaled = x / problem.unit[:, None, None]
-    n_row = x.shape[1]
+    p, scaled = problem, x / problem.unit[:, None, None]
+    seen = x if p.sampling is None else p.sampling(x)
 
-    def rows(start: int, stop: int) -> float:
-        data = _data_value(
-            x, problem.data, problem.unit, problem.counts, problem.background, problem.slope, problem.target,
-            start, stop,
-        )  # fmt: skip
-        return float(data + lam * guided_variation(scaled, problem.guide, start, stop))
+    def fit(start: int, stop: int) -> float:
+        return float(_data_value(seen, p.data, p.unit, p.counts, p.background, start, stop))
 
-    return in_slabs(rows, n_row, threads_for(x.shape))
+    def rest(start: int, stop: int) -> float:
+        haadf = _haadf_value(x, p.slope, p.target, start, stop)
+        return float(haadf + lam * guided_variation(scaled, p.guide, start, stop))
+
+    return in_slabs(fit, seen.shape[1], threads_for(seen.shape)) + in_slabs(rest, x.shape[1], threads_for(x.shape))
 
 
 def primal_dual(
@@ -94,7 +99,7 @@ def primal_dual(
     Sources: Chambolle & Pock 2011, doi:10.1007/s10851-010-0251-1; preconditioning by each map's noise: Pock & Chambolle
     2011, doi:10.1109/ICCV.2011.6126441; over-relaxation: Condat 2013, doi:10.1007/s10957-012-0245-9.
     """
-    unit = problem.unit[:, None, None]
+    unit, sampling = problem.unit[:, None, None], problem.sampling
     x = start.x if isinstance(start, Solution) else start
     u = (x / unit).astype(np.float32)
     n_element, n_row, n_column = u.shape
@@ -103,13 +108,16 @@ def primal_dual(
         dual += start.dual
     projected = dual - problem.guide * (problem.guide * dual).sum(1, keepdims=True)
     feasible, ahead, pull = u.copy(), u.copy(), np.zeros((n_row, n_column), np.float32)
-    sigma, coupled, threads = np.float32(1 / (8 * _STEP)), bool(problem.slope.any()), threads_for(u.shape)
+    data = problem.data if sampling is None else np.full(u.shape, np.nan, np.float32)
+    tau = np.float32(_STEP if sampling is None else _STEP * sampling.ratio)
+    sigma = 1 / (8 * tau) if sampling is None else 1 / (16 * tau)
+    push = None if sampling is None else np.zeros(problem.data.shape, np.float32)
+    coupled, threads = bool(problem.slope.any()), threads_for(u.shape)
 
     def primal(first: int, last: int) -> float:
         _primal_step(
-            u, feasible, ahead, projected, pull, problem.data, problem.unit, problem.counts,
-            np.float32(problem.background), problem.nonnegative, coupled, problem.slope, problem.target,
-            np.float32(_STEP), np.float32(_RELAXATION), first, last,
+            u, feasible, ahead, projected, pull, data, problem.unit, problem.counts, problem.background,
+            problem.nonnegative, coupled, problem.slope, problem.target, tau, np.float32(_RELAXATION), first, last,
         )  # fmt: skip
         return 0.0
 
@@ -121,7 +129,15 @@ def primal_dual(
     before, step, converged = u.copy(), 0, False
     while step < n_iter and not converged:
         for _ in range(min(_CHECK_EVERY, n_iter - step)):
-            in_slabs(primal, n_row, threads)
+            if sampling is None or push is None:
+                in_slabs(primal, n_row, threads)
+            else:  # the step is taken from u − τPᵀq in place of u
+                pushed = tau * sampling.adjoint(push)
+                u -= pushed
+                in_slabs(primal, n_row, threads)
+                ahead -= pushed
+                u += np.float32(1 - _RELAXATION) * (pushed)
+                _data_dual(push, sampling(ahead), problem, np.float32(sampling.ratio**2 / (2 * tau)))
             in_slabs(vary, n_row, threads)
             step += 1
         value = objective(problem, now := feasible * unit, lam)
@@ -134,6 +150,21 @@ def primal_dual(
         if (yield Iterate(step, n_iter, best, history[-1])):
             break
     return Solution(best, dual, tuple(history), step, converged)
+
+
+def _data_dual(push: Array, ahead: Array, problem: FusionProblem, sigma: np.float32) -> None:
+    """q ← q + ρ(prox of D* at q + σPx̄ − q), by Moreau's identity from the proximal map of D."""
+    for q, p, b, unit, background in zip(push, ahead, problem.data, problem.unit, problem.background, strict=True):
+        _dual_rows(q, p, b, unit, problem.counts, background, sigma, np.float32(_RELAXATION))
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _dual_rows(q: Any, ahead: Any, b: Any, unit: Any, counts: bool, background: Any, sigma: Any, rho: Any) -> None:
+    for r in range(q.shape[0]):
+        for c in range(q.shape[1]):
+            v = q[r, c] + sigma * ahead[r, c]
+            z, _ = _data_prox(v / sigma * unit, b[r, c], unit, counts, background, False, 1 / sigma)
+            q[r, c] += rho * (v - sigma * z / unit - q[r, c])
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -182,7 +213,7 @@ def _primal_step(
                 for i in range(n_element):
                     reach = tau * unit[i] * unit[i] * slope[i, r, c]
                     z[i], gain = _data_prox(
-                        v[i] - reach * q, data[i, r, c], unit[i], counts, background, nonnegative, tau
+                        v[i] - reach * q, data[i, r, c], unit[i], counts, background[i], nonnegative, tau
                     )
                     value -= slope[i, r, c] * z[i]
                     rise += slope[i, r, c] * reach * gain
@@ -198,17 +229,13 @@ def _primal_step(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _data_value(
-    x: Any, data: Any, unit: Any, counts: bool, background: Any, slope: Any, target: Any, start: int, stop: int
-) -> float:
-    """Rows of the data term and of the HAADF's."""
+def _data_value(x: Any, data: Any, unit: Any, counts: bool, background: Any, start: int, stop: int) -> float:
+    """Rows of the data term."""
     total = 0.0
-    for r in range(start, stop):
-        for c in range(x.shape[2]):
-            off = np.float64(target[r, c])
-            for i in range(x.shape[0]):
-                off -= slope[i, r, c] * x[i, r, c]
-                b, z = np.float64(data[i, r, c]), x[i, r, c] + background
+    for i in range(x.shape[0]):
+        for r in range(start, stop):
+            for c in range(x.shape[2]):
+                b, z = np.float64(data[i, r, c]), np.float64(x[i, r, c] + background[i])
                 if b != b:
                     continue
                 if not counts:
@@ -217,5 +244,17 @@ def _data_value(
                     total += z - b - b * math.log(max(z, 1e-30) / b)
                 else:
                     total += z
+    return total
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _haadf_value(x: Any, slope: Any, target: Any, start: int, stop: int) -> float:
+    """Rows of the HAADF's term."""
+    total = 0.0
+    for r in range(start, stop):
+        for c in range(x.shape[2]):
+            off = np.float64(target[r, c])
+            for i in range(x.shape[0]):
+                off -= slope[i, r, c] * x[i, r, c]
             total += 0.5 * off * off
     return total

@@ -34,7 +34,7 @@ def split(problem: FusionProblem, held_out: float, rng: np.random.Generator) -> 
         problem,
         data=kept,
         unit=(problem.unit * np.sqrt(share)).astype(np.float32),
-        background=problem.background * share,
+        background=(problem.background * share).astype(np.float32),
     )
     return part, b - kept
 
@@ -44,7 +44,7 @@ def excess_error(problem: FusionProblem, x: Array, rest: Array, held_out: float)
 
     ``x`` solves the part, in units of the whole; in units of the noise variance of one datum of the whole.
     """
-    off = (rest / held_out - x - problem.background).astype(np.float64)
+    off = (rest / held_out - x - problem.background[:, None, None]).astype(np.float64)
     unit2 = np.square(problem.unit[:, None, None], dtype=np.float64)
     variance = rest / held_out**2 if problem.counts else unit2 / held_out
     return float(np.nanmean((off**2 - variance) / unit2))

@@ -108,6 +108,7 @@ def as_used(record: dict[str, Any]) -> dict[str, Any]:
         used["lam"] = record["lam"]
     if record["method"] == "fuse":
         used["coupling"] = record["coupling"]
+        used["edge_px"] = record.get("edge_px")
     return used
 
 

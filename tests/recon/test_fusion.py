@@ -5,9 +5,9 @@ import pytest
 from fusion_phantoms import psnr, specimen
 
 import napari_invrecon as ir
-from napari_invrecon.recon.couplings import calibrate
 from napari_invrecon.recon.detector import thin
 from napari_invrecon.recon.fusion import FusionSettings, fusion
+from napari_invrecon.recon.fusion_scene import prepare
 from napari_invrecon.recon.fusion_solver import FusionProblem, objective, primal_dual
 from napari_invrecon.recon.guided_tv import (
     edge_field,
@@ -62,7 +62,7 @@ def test_the_minimiser_is_stationary(counts):
     haadf = b.sum(0)
     none = np.zeros((2, 24, 24), np.float32)
     unit = np.sqrt(b.mean((1, 2)))
-    problem = FusionProblem(b, unit, counts, 0.5, True, none, np.full_like(b, 0.7), 0.7 * haadf)
+    problem = FusionProblem(b, unit, counts, np.full(2, 0.5, np.float32), True, none, np.full_like(b, 0.7), 0.7 * haadf)
     x = finish(primal_dual(problem, 0.8, b, n_iter=3000, tolerance=0.0)).x
     least = objective(problem, x, 0.8)
     for _ in range(20):
@@ -166,8 +166,8 @@ def test_the_calibration_finds_what_made_the_haadf():
     truth, counts, _ = specimen("domains", 30, (96, 96))
     haadf = 50 + np.tensordot((2.0, 5.0, 9.0), truth, 1)
     haadf += np.random.default_rng(3).standard_normal(haadf.shape)
-    found = calibrate(haadf.astype(np.float32), counts.astype(np.float32), np.sqrt(counts.mean((1, 2))))
-    assert found.slopes == pytest.approx([2, 5, 9], rel=0.15)
+    found = prepare(haadf, counts, FusionSettings()).scene.linear
+    assert found.slopes == pytest.approx([2, 5, 9], rel=0.1)
     assert found.offset == pytest.approx(50, abs=15)
     assert found.seen.all()
 
@@ -207,14 +207,16 @@ def test_replay(domains):
 
 
 @pytest.mark.parametrize("law", ["linear", "power"])
-def test_everything_from_the_data_beats_maps_alone(law):
-    truth, counts, haadf = specimen("domains", 10, (96, 96), law)
+@pytest.mark.parametrize(("kind", "gained_db"), [("core-shell", 12), ("domains", 9)])
+def test_everything_from_the_data_beats_maps_alone(kind, gained_db, law):
+    truth, counts, haadf = specimen(kind, 10, (96, 96), law, seed=3)
     result = ir.fuse(haadf, counts)
     alone = ir.fuse(haadf, counts, coupling="none")
     assert result.record["coupling"] != "none"
     assert psnr(result.data, truth) > psnr(alone.data, truth) - 0.2
-    assert psnr(result.data, truth) > psnr(counts, truth) + 12
+    assert psnr(result.data, truth) > psnr(counts, truth) + gained_db
     assert set(result.record["candidates"]) == {"none", "edges", "intensity", "both"}
+    assert result.record["gain"] >= 1
 
 
 def test_a_reference_region_comes_out_flat():
