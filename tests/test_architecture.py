@@ -36,6 +36,7 @@ RECON_LAYERS = (
         "tilt_images",
         "tilt_axis",
         "alignment_scene",
+        "sampling",
         "element_lines",
         "window_sums",
     },
