@@ -75,18 +75,17 @@ def open_frame(shape: Sequence[int], psf_shape: Sequence[int]) -> Frame:
 
 def mirror(image: NDArray[np.float32], frame: Frame) -> Array:
     """The image continued by half-sample reflection over the whole frame, the two ends blended where they meet."""
-    field = np.asarray(image, np.float32)
-    ndim = len(frame.inner)
-    for d, (n, size, low, seam) in enumerate(zip(frame.inner, frame.shape, frame.before, frame.seam, strict=True)):
-        if size == n:
-            continue
-        axis = field.ndim - ndim + d
-        pad = [(0, 0)] * field.ndim
-        pad[axis] = (low + seam, size - n - low)
-        wide = np.moveaxis(np.pad(field, pad, mode="symmetric"), axis, -1)
+    y = np.asarray(image, np.float32)
+    ends = [
+        (low + seam, size - n - low)
+        for n, size, low, seam in zip(frame.inner, frame.shape, frame.before, frame.seam, strict=True)
+    ]
+    wide = np.pad(y, [(0, 0)] * (y.ndim - len(ends)) + ends, mode="symmetric")
+    for axis, seam in zip(range(-len(ends), 0), frame.seam, strict=True):
+        wide = np.moveaxis(wide, axis, -1)
         body = wide[..., seam:]
         if seam:
             towards = ((np.arange(seam) + 0.5) / seam).astype(np.float32)
             body[..., -seam:] = (1 - towards) * body[..., -seam:] + towards * wide[..., :seam]
-        field = np.moveaxis(body, -1, axis)
-    return np.ascontiguousarray(field)
+        wide = np.moveaxis(body, -1, axis)
+    return np.ascontiguousarray(wide)

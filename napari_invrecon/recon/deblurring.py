@@ -39,6 +39,7 @@ _PRIORS: dict[str, Callable[[], Regulariser]] = {
     "wavelet": wavelet_l1,
 }
 _SEAM = 3e-4  # of the data's range: how far a block may be from the whole
+_CONVERGED = 0.03  # times the tolerance: where the roughness has converged to 4e-4 of the range, measured
 _START_LAM = 1e-3  # at least, for the smooth image from which the iterations start
 
 
@@ -189,11 +190,17 @@ def fit(blur: Blur, prior: Regulariser | None, y: Array, weights: Array, lam: fl
     """One solution with its prediction, for `lambda_choice.solved_curve`."""
     gaps = None if (weights > 0).all() else weights
     x = yield from deblur(blur, y, lam, gaps, start=state, prior=prior)
-    return Fit(x, predict(blur, x, y.shape) + np.float32(blur.background), prior.value(x) if prior else roughness(x))
+    rough = prior.value(x) if prior else roughness(blur.frame(y.shape).crop(x), y.shape)
+    return Fit(x, predict(blur, x, y.shape) + np.float32(blur.background), rough)
 
 
 def count_iterations(blur: Blur, y: Array, weights: Array | None, lam: float) -> int:
-    """How many iterations a piece needs to its tolerance: all blocks then take as many, and meet without a seam."""
+    """How many iterations a piece needs to its tolerance: all blocks then take as many, and meet without a seam.
+
+    A step of the quasi-Newton method depends on the whole block, so the roughness meets only where it has converged.
+    """
+    if blur.regulariser == "roughness":
+        blur = dataclasses.replace(blur, tolerance=blur.tolerance * _CONVERGED)
     step = 1
     for iterate in deblur(blur, y, lam, weights):
         step = iterate.step

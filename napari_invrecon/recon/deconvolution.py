@@ -316,11 +316,6 @@ def _block_edge(
     budget = settings.memory_gb * 0.5e9
     if per_pixel * np.prod([n + 2 * r for n, r in zip(last, reach, strict=True)]) <= budget:
         return None
-    if scene.blur.regulariser == "roughness":  # what meets at the field's ends is felt inside: 5e-3, whatever the halo
-        raise ValueError(
-            f"the roughness is not solved in blocks, and {last} pixels at once need more than memory_gb="
-            f"{settings.memory_gb:g}: allow more memory, or use another regulariser"
-        )
     if scene.blur.boundary == "periodic":
         raise ValueError(
             f"a periodic image of {last} pixels cannot be cut into blocks and needs more than memory_gb="

@@ -87,8 +87,11 @@ class Scene:
 
     def scaled(self, raw: NDArray[Any]) -> Array:
         """Data of one frame in scaled units."""
-        frame = raw.reshape(raw.shape[-self.blur.kernel.ndim :]).astype(np.float64)
-        return ((frame - (self.offset + self.level)) / self.scale).astype(np.float32)
+        frame = raw.reshape(raw.shape[-self.blur.kernel.ndim :])
+        y = np.empty(frame.shape, np.float32)
+        np.subtract(frame, self.offset + self.level, out=y, dtype=np.float64, casting="same_kind")
+        y /= np.float32(self.scale)
+        return y
 
     def read(self, where: tuple[slice, ...]) -> tuple[Array, Array | None]:
         """Scaled data of one frame, and their weights where some are not 1."""

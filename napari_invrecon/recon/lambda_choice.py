@@ -28,7 +28,7 @@ Rule = Literal["balanced", "sure", "gcv", "discrepancy", "l-curve", "holdout", "
 
 DEFAULT_GRID: Curve = np.logspace(-8, 3, 200)
 SOLVED_GRID: Curve = np.logspace(-5, 0, 16)
-_BINS = 8192
+_SHIFT = 16  # bits of a float that do not matter for the bin it falls in
 _DISCREPANCY_AT_MOST = 4.0  # times the GCV choice: 2 % of error in an estimated σ can move it by a factor of ten
 _AS_FLAT = 1.1  # times the least spread in the reference region also counts as flat
 _DEAD_GAIN = 1e-13  # |H|² below this is single-precision rounding of the transfer function, not transfer
@@ -216,58 +216,64 @@ def spectrum(
     most = float(np.max(np.square(otf.real) + np.square(otf.imag)))
     dead = np.float32(_DEAD_GAIN * most)
     steepest, least = float(penalty.max()), float(np.min(penalty, where=penalty > 0, initial=np.inf))
-    low, high = np.log(_DEAD_GAIN * most / steepest) - 1, np.log(most / least) + 1
+    first, last = (int(np.float32(r).view(np.int32) >> _SHIFT) for r in (0.5 * dead / steepest, 2 * most / least))
     even = shape[-1] % 2 == 0  # a real transform stores one of each conjugate pair, but for the first and the last
     n_rows = gathered[1].shape[0]
-    sums = np.zeros((max(1, n_rows * m >> 18), 3, _BINS + 2))  # one for each slab: no two threads add to the same
+    sums = np.zeros((max(1, n_rows * m >> 18), last - first + 3, 3))  # for each slab: no two threads add to the same
 
     def work(start: int, stop: int) -> float:
         limits = np.linspace(0, n_rows, len(sums) + 1).astype(int)
         for slab in range(start, stop):
-            rows = int(limits[slab]), int(limits[slab + 1])
-            _gather(*gathered, dead, np.float32(low), np.float32(_BINS / (high - low)), even, *rows, sums[slab])
+            _gather(*gathered, dead, first, even, int(limits[slab]), int(limits[slab + 1]), sums[slab])
         return 0.0
 
     in_slabs(work, len(sums), fft_workers())
-    count, logs, power = sums.sum(axis=0)
-    some = np.append(count[:_BINS] > 0, [False, False])
+    count, ratios, power = sums.sum(axis=0).T
+    some = count > 0
+    some[-2:] = False
     share = inner / n  # of the field's pixels
     return Spectrum(
-        ratio=np.exp(logs[some] / count[some]),
+        ratio=ratios[some] / count[some],
         power=power[some] * (share / n),
         count=count[some] * share * frames,
-        fitted=float(count[_BINS]) * share * frames,
-        lost=float(count[_BINS + 1]) * share * frames,
-        lost_power=float(power[_BINS + 1]) * (share / n),
+        fitted=float(count[-2]) * share * frames,
+        lost=float(count[-1]) * share * frames,
+        lost_power=float(power[-1]) * (share / n),
     )
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _gather(
-    transform: Any, otf: Any, penalty: Any, dead: Any, low: Any, per_log: Any, even: bool, start: int, stop: int,
-    sums: Any,
+    transform: Any, otf: Any, penalty: Any, dead: Any, first: Any, even: bool, start: int, stop: int, sums: Any
 ) -> None:  # fmt: skip
-    """Rows of the spectrum into (count, Σ log r, power) of each bin; the last two are of the fitted and of the lost."""
-    last, bins = otf.shape[1] - 1, sums.shape[1] - 2
+    """Rows of the spectrum into (count, Σ r, power) of each bin; the last two bins are the fitted and the lost.
+
+    A bin is what the leading bits of a float have in common: 128 to an octave.
+    """
+    m, bins = otf.shape[1], sums.shape[0] - 2
+    ratios, powers = np.empty(m, np.float32), np.empty(m, np.float32)
+    bits = ratios.view(np.int32)
     for row in range(start, stop):
-        for c in range(last + 1):
-            twice = 1.0 if c == 0 or (even and c == last) else 2.0
-            power = np.float32(0)
-            for frame in range(len(transform)):
-                y = transform[frame, row, c]
-                power += y.real * y.real + y.imag * y.imag
+        for c in range(m):
             h, weight = otf[row, c], penalty[row, c]
-            gain, log_ratio = h.real * h.real + h.imag * h.imag, np.float32(0)
-            if gain <= dead:
-                index = bins + 1
-            elif weight <= 0:
-                index = bins
-            else:
-                log_ratio = np.log(gain / weight)
-                index = min(max(int((log_ratio - low) * per_log), 0), bins - 1)
-            sums[0, index] += twice
-            sums[1, index] += twice * log_ratio
-            sums[2, index] += twice * power
+            gain = h.real * h.real + h.imag * h.imag
+            ratios[c] = np.float32(-1) if gain <= dead else gain / weight  # the lost; infinite: the fitted
+            y = transform[0, row, c]
+            powers[c] = y.real * y.real + y.imag * y.imag
+        for frame in range(1, len(transform)):
+            for c in range(m):
+                y = transform[frame, row, c]
+                powers[c] += y.real * y.real + y.imag * y.imag
+        for c in range(m):
+            twice = 1.0 if c == 0 or (even and c == m - 1) else 2.0
+            ratio, index = ratios[c], min(max((bits[c] >> _SHIFT) - first, 0), bins - 1)
+            if ratio < 0:
+                ratio, index = np.float32(0), bins + 1
+            elif ratio == np.inf:
+                ratio, index = np.float32(0), bins
+            sums[index, 0] += twice
+            sums[index, 1] += twice * ratio
+            sums[index, 2] += twice * powers[c]
 
 
 def quadratic_curve(

@@ -7,6 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import fft
 from scipy.ndimage import distance_transform_edt
 from scipy.special import gammaincinv
 
@@ -112,7 +113,7 @@ def estimate_noise(
             f"the PSF has {np.ndim(psf)} axes and the image {spatial_ndim} spatial ones: expected as many; give a PSF "
             f"with {spatial_ndim} axes, or another spatial_ndim"
         )
-    if np.isinf(y).any():
+    if y.dtype.kind == "f" and np.isinf(y).any():
         raise ValueError("the image holds infinite values: replace them by NaN to leave them out")
     spatial = range(y.ndim - spatial_ndim, y.ndim)
     long = [axis for axis in spatial if y.shape[axis] >= SHORTEST]
@@ -146,15 +147,20 @@ def _tiles(frames: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
         n_independent *= most / len(corners)
         corners = [corners[i] for i in chosen]
     n_corners = len(corners)
-    tiles = np.stack([frames[k][tuple(np.s_[a : a + t] for a, t in zip(at, size, strict=True))] for k, *at in corners])
-    tiles = tiles.astype(np.float64)
-    missing = np.isnan(tiles).mean(axis=tuple(range(1, tiles.ndim)))
-    tiles = tiles[(missing <= max(0.1, missing.min())) & (missing < 1)]
-    for tile in tiles:
-        if np.isnan(tile).any():
-            nearest = distance_transform_edt(np.isnan(tile), return_distances=False, return_indices=True)
-            tile[...] = tile[tuple(nearest)]
-    tiles = tiles[np.ptp(tiles, axis=tuple(range(1, tiles.ndim))) > 0]
+    tiles = np.empty((n_corners, *size))
+    for tile, (k, *at) in zip(tiles, corners, strict=True):
+        tile[...] = frames[k][tuple(np.s_[a : a + t] for a, t in zip(at, size, strict=True))]
+    inside = tuple(range(1, tiles.ndim))
+    if np.isnan(tiles.sum()):
+        missing = np.isnan(tiles).mean(axis=inside)
+        tiles = tiles[(missing <= max(0.1, missing.min())) & (missing < 1)]
+        for tile in tiles:
+            if np.isnan(tile).any():
+                nearest = distance_transform_edt(np.isnan(tile), return_distances=False, return_indices=True)
+                tile[...] = tile[tuple(nearest)]
+    varied = np.ptp(tiles, axis=inside) > 0
+    if not varied.all():
+        tiles = tiles[varied]
     return tiles, max(1.0, n_independent * len(tiles) / n_corners)
 
 
@@ -166,7 +172,8 @@ def _spectral_floor(tiles: NDArray[np.float64], n_independent: float, psf: NDArr
     for t in size:
         window = np.multiply.outer(window, np.sin(np.pi * (np.arange(t) + 0.5) / t) ** 4)
     windowed = (tiles - tiles.mean(axis=axes, keepdims=True)) * window
-    power = np.mean(np.abs(np.fft.rfftn(windowed, axes=axes)) ** 2, axis=0) / np.sum(window**2)
+    transform = fft.rfftn(windowed, axes=axes, overwrite_x=True)
+    power = np.mean(np.square(transform.real) + np.square(transform.imag), axis=0) / np.sum(window**2)
     f = np.meshgrid(*(np.abs(np.fft.fftfreq(t)) for t in size[:-1]), np.fft.rfftfreq(size[-1]), indexing="ij")
     corner = quiet = np.min(f, axis=0) >= 0.25
     passed = np.zeros(corner.shape)

@@ -23,11 +23,28 @@ _DIM = 0.01  # of the mean: what the start is at least, as an amplitude of zero 
 _IN_A_ROW = 3  # small changes before it stops: one step may be short by accident
 
 
-def roughness(x: Array) -> float:
-    """R(x) = ‖Δ√x‖², x ≥ 0, over a periodic field."""
-    amplitude = np.sqrt(np.maximum(x, 0))
-    bent = inverse_fft(forward_fft(amplitude, x.ndim) * gradient_power(x.shape), x.shape)
+def roughness(x: Array, ends: tuple[int, ...] | None = None) -> float:
+    """R(x) = ‖Δ√x‖², x ≥ 0, of the differences before ``ends``, see `bending`; of all, periodic, without them."""
+    bent = bending(np.sqrt(np.maximum(x, 0)), ends or tuple(n + 1 for n in x.shape))
     return _dot(bent, bent)
+
+
+def bending(q: Array, ends: tuple[int, ...]) -> Array:
+    """−Δq = ∇ᵀ∇q, of the differences between neighbours before ``ends`` on every axis; 0 beyond. It is its own adjoint.
+
+    ``ends`` = n + 1 on an axis counts all of it, also the last pixel's neighbour, the first.
+    """
+    bent = np.zeros_like(q)
+    inside = tuple(slice(0, end) for end in ends)
+    for axis, end in enumerate(ends):
+        field, out = np.moveaxis(q[inside], axis, 0), np.moveaxis(bent[inside], axis, 0)
+        step = field[1:] - field[:-1]
+        out[:-1] -= step
+        out[1:] += step
+        if end > len(field):
+            out[0] += field[0] - field[-1]
+            out[-1] += field[-1] - field[0]
+    return bent
 
 
 def smooth_amplitude(
@@ -52,9 +69,14 @@ def smooth_amplitude(
     1989, doi:10.1007/BF01589116.
     """
     shape, ndim = start.shape, start.ndim
-    penalty = np.float32(lam) * np.square(gradient_power(shape))
+    # The two sides of the field do not know of each other, but where the window is the whole of a period.
+    ends = tuple(
+        n + 1 if end == n and not part.start else end for n, end, part in zip(shape, data.ends, data.view, strict=True)
+    )
     # The unknown is p, q = S p: with S² = 1/(curvature of the objective) its curvature is about one everywhere.
-    whiten = (1 / np.sqrt(_STIFF + 4 * np.square(np.abs(otf)) + penalty)).astype(np.float32)
+    whiten = (
+        1 / np.sqrt(_STIFF + 4 * np.square(np.abs(otf)) + np.float32(lam) * np.square(gradient_power(shape)))
+    ).astype(np.float32)
 
     def amplitude(p: Array) -> Array:
         return inverse_fft(forward_fft(p, ndim) * whiten, shape)
@@ -65,10 +87,9 @@ def smooth_amplitude(
         slope = np.zeros(shape, np.float32)
         slope[data.view] = data.fidelity.gradient(blurred)
         pulled = inverse_fft(forward_fft(slope, ndim) * otf.conj(), shape)
-        transform = forward_fft(q, ndim)
-        bent = inverse_fft(transform * penalty, shape)
-        total = forward_fft(2 * q * pulled + 2 * bent, ndim) * whiten
-        return data.fidelity.value(blurred), _dot(q, bent), inverse_fft(total, shape)
+        bent = bending(q, ends)
+        total = forward_fft(2 * q * pulled + np.float32(2 * lam) * bending(bent, ends), ndim) * whiten
+        return data.fidelity.value(blurred), lam * _dot(bent, bent), inverse_fft(total, shape)
 
     q = np.sqrt(np.maximum(start, np.float32(_DIM) * max(float(start[data.view].mean()), _LEAST))).astype(np.float32)
     misfit, rough, gradient = objective(q)

@@ -320,10 +320,14 @@ def test_blocks_meet_without_a_seam(regulariser, lam, monkeypatch):
         assert seam < 1e-3 * np.ptp(y)
 
 
-def test_the_roughness_refuses_blocks(monkeypatch):
-    monkeypatch.setitem(module._ITERATIVE_BYTES, "roughness", 1_000_000)
-    with pytest.raises(ValueError, match="not solved in blocks"):
-        ir.deconvolve(image("ramps", 2, 50, size=64)[1], PSF, regulariser="roughness", lam=1.0)
+def test_blocks_of_the_roughness_meet_where_the_whole_has_converged(monkeypatch):
+    y, psf = image("lattice", 1, 200, size=160, seed=5)[1], ir.gaussian_psf(1.0)
+    options = {"regulariser": "roughness", "noise": "poisson", "lam": 0.5}
+    whole = ir.deconvolve(y, psf, n_iter=150, tolerance=0.0, **options)
+    monkeypatch.setattr(module, "_block_edge", lambda *_: 80)
+    parts = ir.deconvolve(y, psf, **options)
+    assert parts.record["blocks"]["count"] == 4
+    assert np.abs(parts.data - whole.data).max() < 1e-3 * np.ptp(y)
 
 
 @pytest.mark.parametrize("regulariser", ["tikhonov", "tv", "l1", "wavelet", "roughness", "denoiser"])

@@ -9,7 +9,7 @@ import napari_invrecon as ir
 from napari_invrecon.recon.boundary import periodic_frame
 from napari_invrecon.recon.fidelities import poisson
 from napari_invrecon.recon.operators import transfer_function
-from napari_invrecon.recon.roughness import roughness, smooth_amplitude
+from napari_invrecon.recon.roughness import bending, roughness, smooth_amplitude
 from napari_invrecon.recon.solvers import Window
 
 PSF = ir.gaussian_psf(1.5)
@@ -20,6 +20,20 @@ def test_value_is_that_of_the_definition():
     bent = sum(np.roll(q, 1, axis) + np.roll(q, -1, axis) - 2 * q for axis in (0, 1))
     assert roughness(q * q) == pytest.approx(float(np.sum(bent**2)), rel=1e-5)
     assert roughness(np.full((8, 9), 3.0, np.float32)) == pytest.approx(0, abs=1e-6)
+    wide = np.pad(q, 1, mode="edge")  # no slope across the edges, so that two ends of a field do not know of each other
+    bent = sum(np.roll(wide, 1, axis) + np.roll(wide, -1, axis) - 2 * wide for axis in (0, 1))[1:-1, 1:-1]
+    assert roughness(q * q, q.shape) == pytest.approx(float(np.sum(bent**2)), rel=1e-5)
+
+
+def test_bending_is_its_own_adjoint_and_sees_nothing_beyond_the_ends():
+    rng = np.random.default_rng(0)
+    for shape, ends in (((9, 12), (7, 13)), ((6, 7, 8), (6, 5, 9)), ((20,), (20,))):
+        p, q = rng.standard_normal((2, *shape)).astype(np.float32)
+        assert np.vdot(bending(p, ends), q) == pytest.approx(float(np.vdot(p, bending(q, ends))), rel=1e-4, abs=1e-4)
+        outside = np.ones(shape, bool)
+        outside[tuple(slice(0, end) for end in ends)] = False
+        assert not bending(p, ends)[outside].any()
+        np.testing.assert_array_equal(bending(np.where(outside, 9, p), ends), bending(p, ends))
 
 
 def test_no_nearby_image_has_a_smaller_objective():
@@ -65,7 +79,9 @@ def test_exposure_does_not_change_lambda():
 
 def test_done_keeps_what_was_shown():
     _, y = image("lattice", 1.5, 100, size=48)
-    steps = smooth_amplitude(Window(poisson(y / 100), np.s_[:, :]), transfer_function(PSF, y.shape), 0.3, y / 100)
+    steps = smooth_amplitude(
+        Window(poisson(y / 100), periodic_frame(y.shape).view), transfer_function(PSF, y.shape), 0.3, y / 100
+    )
     shown = [next(steps) for _ in range(4)][-1]
     with pytest.raises(StopIteration) as end:
         steps.send(True)
