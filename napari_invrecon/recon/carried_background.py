@@ -84,6 +84,17 @@ class PowerCarrier:
             known=known,
         )
 
+    def curve(self, sums: Real, _: Real, energies: Real) -> Real | None:
+        """A·E^−r at some energies, from the sums of one spectrum; None if there is no r."""
+        shape = self.shape(sums, 1)
+        if not shape.known:
+            return None
+        r = float(shape.exponent)
+        middle = float(self.log_e.mean())
+        total = np.exp(-r * (self.log_e - middle)).sum()
+        curve: Real = self.level(sums) * np.exp(-r * (np.log(energies) - middle)) / total
+        return curve
+
 
 @dataclass(frozen=True)
 class LinearCarrier:
@@ -132,6 +143,14 @@ class LinearCarrier:
             exponent=nothing + np.nan,
             known=known,
         )
+
+    def curve(self, sums: Real, energy_ev: Real, energies: Real) -> Real | None:
+        """The line through the windows' means at some energies, from the sums of one spectrum."""
+        at = [float(energy_ev[start:stop].mean()) for start, stop in self.runs]
+        mean = sums[1:] / [stop - start for start, stop in self.runs]
+        slope = (mean[-1] - mean[0]) / (at[-1] - at[0]) if len(at) == 2 else 0.0
+        line: Real = mean[0] + slope * (energies - at[0])
+        return line
 
 
 Carrier = PowerCarrier | LinearCarrier

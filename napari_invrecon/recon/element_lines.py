@@ -92,6 +92,7 @@ def suggest_window(
     *,
     step_ev: float = 0.0,
     energy_ev: float | None = None,
+    line: str = "",
     others: Sequence[float] = (),
 ) -> ElementWindow:
     """Windows to start from.
@@ -110,8 +111,8 @@ def suggest_window(
         The ends of the spectrum; windows are cut there.
     step_ev
         Energy of a channel: no window is narrower than three.
-    energy_ev
-        The onset or line, where it is not the table's.
+    energy_ev, line
+        The onset or line, where it is not the one of `line_of`, and what it is called.
     others
         Onsets of the other edges in the spectrum.
 
@@ -121,7 +122,7 @@ def suggest_window(
         The table has no edge or line of the element in the spectrum, and no energy is given; or there is no room for a
         background before the onset.
     """
-    name = ""
+    name = line
     low_ev, high_ev = math.ceil(10 * low_ev) / 10, math.floor(10 * high_ev) / 10
     if energy_ev is None:
         found = line_of(element, kind, low_ev, high_ev)
@@ -132,6 +133,11 @@ def suggest_window(
                 "choose another element"
             )
         name, energy_ev = found.line, found.energy_ev
+    if not low_ev < energy_ev < high_ev:
+        raise ValueError(
+            f"{element} {name} at {energy_ev:g} eV is not within the spectrum, {low_ev:.6g} … {high_ev:.6g} eV: type "
+            "an energy that is, or correct the energy axis"
+        )
     if kind == "edx":
         width = max(_fwhm_ev(energy_ev), 3 * step_ev)
         around = [(-2.5, -1.25), (1.25, 2.5)]

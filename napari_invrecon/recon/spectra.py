@@ -41,7 +41,7 @@ class MapSettings:
     share_px: Annotated[
         int | None,
         {
-            "label": "Background shape from",
+            "label": "Shape over",
             "unit": "px",
             "min": 0,
             "max": 4096,
@@ -276,6 +276,22 @@ def checked(spectrum_image: Any, energy_ev: Any) -> tuple[Any, Real]:
     if isinstance(spectrum_image, np.ndarray):
         return np.asarray(spectrum_image), energy
     return da.asarray(spectrum_image), energy
+
+
+def background_curve(spectrum: Real, energy_ev: Real, window: ElementWindow) -> tuple[Real, Real] | None:
+    """(energies, background in each channel) that a spectrum (energy,) has by itself under a window, for a plot.
+
+    None where there is no background, or too little to tell its shape.
+    """
+    place = channels(window, energy_ev)
+    each = carrier(window, place, energy_ev, ChannelNoise(1.0, 0.0, 0.0, "given"))
+    if not place.background:
+        return None
+    sums = _weights(place, each, energy_ev.size) @ spectrum
+    ends = [end for run in (place.signal, *place.background) for end in run]
+    energies = energy_ev[min(ends) : max(ends)]
+    curve = each.curve(sums, energy_ev, energies)
+    return None if curve is None else (energies, curve)
 
 
 def tell_noise(image: Any, places: Sequence[Channels], settings: MapSettings) -> ChannelNoise:

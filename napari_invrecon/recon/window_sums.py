@@ -102,3 +102,27 @@ def _accumulate(block: Any, weights: Any, sums: Any) -> None:
                 elif w != 0.0:
                     for p in range(first, last):
                         sums[j, p] += w * block[k, p]
+
+
+def region_spectrum(image: Any, mask: NDArray[np.bool_] | None) -> Generator[tuple[int, int], None, Real]:
+    """Σ over the pixels of ``mask`` (None: all) of ``image`` (energy, …), (energy,) in double precision.
+
+    Yields (channels done, all channels). Pixels with NaN in a channel are left out of it.
+    """
+    n = image.shape[0]
+    spectrum = np.zeros(n)
+    lazy = not isinstance(image, np.ndarray)
+    if mask is not None and mask.any():  # read no more than the rectangle around it
+        box = tuple(slice(int(where.min()), int(where.max()) + 1) for where in np.nonzero(mask))
+        image, mask = image[(slice(None), *box)], mask[box]
+    per_channel = max(1, image.dtype.itemsize * math.prod(image.shape[1:]))
+    ends = np.cumsum(image.chunks[0]).tolist() if lazy else []
+    step = max(1, _SLAB_BYTES // per_channel)
+    edges = sorted({0, n, *(ends if lazy else range(0, n, step))})
+    for start, stop in itertools.pairwise(edges):
+        block = image[start:stop]
+        block = block.compute(scheduler="synchronous") if lazy else block
+        chosen = block.reshape(stop - start, -1) if mask is None else block[:, mask]
+        spectrum[start:stop] = np.nansum(chosen, axis=1, dtype=np.float64)
+        yield stop, n
+    return spectrum

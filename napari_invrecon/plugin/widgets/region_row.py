@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Image
 
-_NONE = "none"
-
 
 class RegionRow(QComboBox):
-    """Offers the Shapes and Labels layers. What is drawn later counts as soon as it is drawn."""
+    """Offers the Shapes and Labels layers. What is drawn later counts as soon as it is drawn.
+
+    ``none`` is what it says where no layer is chosen.
+    """
 
     changed = Signal()
 
-    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None, *, none: str = "none") -> None:
         super().__init__(parent)
         self._viewer = viewer
+        self._none = none
         self._layers: list[Shapes | Labels] = []
         self._watched: Shapes | Labels | None = None
         self.setMinimumContentsLength(4)
@@ -48,7 +50,7 @@ class RegionRow(QComboBox):
         self.blockSignals(True)
         self.clear()
         self._layers = layers
-        self.addItems([_NONE, *(each.name for each in layers)])
+        self.addItems([self._none, *(each.name for each in layers)])
         self.setCurrentIndex(1 + layers.index(chosen) if chosen in layers else 0)
         self.blockSignals(False)
         if chosen is not None and chosen not in layers:
