@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from napari_invrecon.plugin.widgets.dock import Dock
 
 PLUGIN = "napari-invrecon"
-DOCKS = {"align": "Tomography", "deconvolve": "Deconvolve", "fuse": "Fuse", "reconstruct_tilt_series": "Tomography"}
+DOCKS = {
+    "align": "Tomography",
+    "deconvolve": "Deconvolve",
+    "elemental_maps": "Spectrum",
+    "fuse": "Fuse",
+    "reconstruct_tilt_series": "Tomography",
+}
 _TASK = "Repeat"
 _NOT_AS_THEY_ARE = ("psf", "weights", "reference")  # made from what their layers show: known by the layers' names only
 

@@ -13,6 +13,8 @@ from napari_invrecon.io import Acquisition, Axis
 from napari_invrecon.io.elements import SYMBOLS
 from napari_invrecon.plugin.contrast import contrast_limits
 from napari_invrecon.plugin.layers import layer_data
+from napari_invrecon.plugin.results import describe_layer
+from napari_invrecon.records.history import Origin, with_origins
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -26,11 +28,10 @@ _OF_THE_SPECTRUM = ("kind", "axes", "elements", "pixel_size_nm", "intensity_scal
 class MapPlace:
     """What a map takes over from its spectrum image, kept so that the layer itself may go meanwhile."""
 
-    name: str
+    origin: Origin
     acquisition: dict[str, Any]
     axes: tuple[Axis, Axis]
     display: dict[str, Any]
-    record: dict[str, Any] | None
 
 
 def map_place(layer: Image) -> MapPlace:
@@ -48,7 +49,7 @@ def map_place(layer: Image) -> MapPlace:
         "axis_labels": ("y", "x"),
     }
     kept = {key: copy.deepcopy(value) for key, value in known.items() if key not in _OF_THE_SPECTRUM}
-    return MapPlace(layer.name, kept, (y, x), display, copy.deepcopy(layer.metadata.get("invrecon")))
+    return MapPlace(describe_layer(layer).origin, kept, (y, x), display)
 
 
 def map_layer(place: MapPlace, data: Any, element: str, line: str, name: str) -> Image:
@@ -68,20 +69,17 @@ def map_limits(data: Any) -> tuple[float, float]:
 def add_maps(viewer: Viewer, maps: ElementalMaps, place: MapPlace, *, with_sigma: bool) -> list[Image]:
     """One new layer for each element, and a hidden one of its σ if wanted.
 
-    ``metadata["invrecon"]`` is the record, in which ``map`` is the layer's number among its elements; ``["variance"]``
+    ``metadata["invrecon"]`` is the record, in which ``part`` is the map's number among its elements; ``["variance"]``
     the map of σ²; ``["background"]`` what was subtracted; ``["acquisition"]["intensity"]`` says what the values are.
     """
-    record = copy.deepcopy(maps.record)
-    record["sources"][0]["layer"] = place.name
-    if place.record is not None:
-        record["sources"][0]["record"] = place.record
+    record = with_origins(maps.record, {"spectrum image": place.origin})
     unit = "counts" if record["detector"]["source"] == "the data are counts" else "data units"
     added = []
     for number, told in enumerate(record["elements"]):
         name = f"{told['element']} {told['line']}".strip()
         layer = map_layer(place, maps.data[number], told["element"], told["line"], name)
         layer.metadata.update(
-            invrecon=record | {"map": number},
+            invrecon=record | {"part": number},
             variance=maps.variance[number],
             background=maps.background[number],
         )

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, LogLocator
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QSizePolicy
 
 from napari_invrecon.plugin.plots import FONT_PT, style_axes
+from napari_invrecon.plugin.themed_plot import ThemedPlot
 from napari_invrecon.recon.element_window import ElementWindow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.axes import Axes
     from matplotlib.backend_bases import MouseEvent
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
     from qtpy.QtGui import QWheelEvent
     from qtpy.QtWidgets import QWidget
@@ -44,7 +44,7 @@ class _Held:
     before: ElementWindow
 
 
-class SpectrumPlot(FigureCanvasQTAgg):
+class SpectrumPlot(ThemedPlot):
     """Counts against energy. Ends of windows are dragged, windows moved by their inside, the rest of the plot pans.
 
     A double click shows the whole spectrum, or the element again; Ctrl and the wheel zoom.
@@ -54,14 +54,7 @@ class SpectrumPlot(FigureCanvasQTAgg):
     """The `ElementWindow` as it is dragged."""
 
     def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
-        super().__init__(Figure(figsize=(2.9, _HEIGHT_PX / 100), dpi=100, layout="constrained"))
-        self.setParent(parent)
-        self.setFixedHeight(_HEIGHT_PX)
-        self.setMinimumWidth(200)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the fields below do by keyboard what dragging does here
-        self.setAccessibleName("Spectrum with the windows of the element")
-        self._colours = colours
+        super().__init__(colours, _HEIGHT_PX, "Spectrum with the windows of the element", parent)
         self._energy: NDArray[np.float64] | None = None
         self._counts: NDArray[np.float64] | None = None
         self._title = self._unit = ""
@@ -71,7 +64,7 @@ class SpectrumPlot(FigureCanvasQTAgg):
         self._view: tuple[float, float] | None = None
         self._log = False
         self._held: _Held | None = None
-        self.axes = self.figure.add_subplot()
+        self.axes: Axes | None = None
         self.mpl_connect("button_press_event", self._press)
         self.mpl_connect("motion_notify_event", self._drag)
         self.mpl_connect("button_release_event", self._release)
@@ -86,7 +79,7 @@ class SpectrumPlot(FigureCanvasQTAgg):
         if self._energy is not None and (energy_ev[0], energy_ev[-1]) != (self._energy[0], self._energy[-1]):
             self._view = None
         self._energy, self._counts, self._title, self._unit = energy_ev, counts, title, unit
-        self._draw()
+        self.redraw()
 
     def show_window(
         self,
@@ -96,7 +89,7 @@ class SpectrumPlot(FigureCanvasQTAgg):
     ) -> None:
         """Draw the windows of an element, the background (energies, counts) that it has here, and names of others."""
         self._window, self._curve, self._others = window, curve, list(others)
-        self._draw()
+        self.redraw()
 
     def look_at_window(self) -> None:
         """Show the windows of the element, and half as much around them, as soon as there is a spectrum."""
@@ -108,26 +101,21 @@ class SpectrumPlot(FigureCanvasQTAgg):
     def look_at_all(self) -> None:
         """Show the whole spectrum."""
         self._view = None
-        self._draw()
+        self.redraw()
 
     def clear(self) -> None:
         """Show nothing."""
         self._energy = self._counts = self._window = self._curve = self._view = None
-        self._draw()
+        self.redraw()
 
     def set_log(self, on: bool) -> None:
         """A logarithmic axis of counts."""
         self._log = on
-        self._draw()
-
-    def set_colours(self, colours: Colours) -> None:
-        """Follow a change of theme."""
-        self._colours = colours
-        self._draw()
+        self.redraw()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """With Ctrl it zooms; else it scrolls the dock."""
-        if self._energy is None or not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+        if self._energy is None or self.axes is None or not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             event.ignore()
             return
         low, high = self.axes.get_xlim()
@@ -144,20 +132,28 @@ class SpectrumPlot(FigureCanvasQTAgg):
         width = min(max(high - low, 8 * (self._energy[1] - self._energy[0])), last - first)
         low = float(np.clip(low, first, last - width))
         self._view = (low, low + width)
-        self._draw()
+        self.redraw()
 
-    def _draw(self) -> None:
-        colours, axes = self._colours, self.axes
-        self.figure.set_facecolor(colours.background)
-        axes.clear()
-        style_axes(axes, colours)
-        axes.set_visible(self._energy is not None)
-        if self._energy is not None and self._counts is not None:
-            self._draw_spectrum(self._energy, self._counts)
+    def redraw(self) -> None:
+        """On the axes that there are: new ones would have no place yet, by which the mouse knows an energy."""
+        if self.axes is None or self._energy is None:
+            self.axes = None
+            super().redraw()
+            return
+        self.figure.set_facecolor(self._colours.background)
+        self.axes.clear()
+        self.draw_on(self.figure)
         self.draw_idle()
 
-    def _draw_spectrum(self, energy: NDArray[np.float64], counts: NDArray[np.float64]) -> None:
-        colours, axes = self._colours, self.axes
+    def draw_on(self, figure: Figure) -> None:
+        """The spectrum, the windows, the background."""
+        if self._energy is not None and self._counts is not None:
+            self.axes = self.axes or figure.add_subplot()
+            style_axes(self.axes, self._colours)
+            self._draw_spectrum(self.axes, self._energy, self._counts)
+
+    def _draw_spectrum(self, axes: Axes, energy: NDArray[np.float64], counts: NDArray[np.float64]) -> None:
+        colours = self._colours
         low, high = self._view or (float(energy[0]), float(energy[-1]))
         start, stop = np.searchsorted(energy, [low, high])
         shown = slice(max(0, start - 1), stop + 1)
@@ -172,7 +168,7 @@ class SpectrumPlot(FigureCanvasQTAgg):
         if self._curve is not None:
             axes.plot(*self._curve, color=_BACKGROUND, lw=1.4, ls=(0, (4, 1.5)))
         axes.set_xlim(low, high)
-        self._fit_height(y)
+        self._fit_height(axes, y)
         for name, at in self._others:
             if low < at < high:
                 axes.annotate(
@@ -189,8 +185,8 @@ class SpectrumPlot(FigureCanvasQTAgg):
         axes.set_title(self._title, fontsize=FONT_PT, color=colours.text, pad=3)
         axes.set_xlabel(self._unit, fontsize=FONT_PT, color=colours.text, labelpad=1)
 
-    def _fit_height(self, y: NDArray[np.float64]) -> None:
-        axes, finite = self.axes, y[np.isfinite(y)]
+    def _fit_height(self, axes: Axes, y: NDArray[np.float64]) -> None:
+        finite = y[np.isfinite(y)]
         if self._log and (finite > 0).any():
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(numticks=5))
@@ -207,7 +203,7 @@ class SpectrumPlot(FigureCanvasQTAgg):
 
     def _grip(self, event: MouseEvent) -> tuple[int, int] | None:
         """(window, edge) under the mouse."""
-        if self._window is None or event.inaxes is not self.axes:
+        if self._window is None or self.axes is None or event.inaxes is not self.axes:
             return None
         near: list[tuple[float, int, int]] = []
         inside: list[tuple[int, int]] = []
@@ -223,7 +219,7 @@ class SpectrumPlot(FigureCanvasQTAgg):
         return inside[0] if inside else None
 
     def _press(self, event: MouseEvent) -> None:
-        if self._energy is None or event.inaxes is not self.axes or event.button != 1:
+        if self._energy is None or self.axes is None or event.inaxes is not self.axes or event.button != 1:
             return
         if event.dblclick:
             if self._view is None:
@@ -246,7 +242,7 @@ class SpectrumPlot(FigureCanvasQTAgg):
                 shape = Qt.CursorShape.SizeHorCursor if grip[1] else Qt.CursorShape.OpenHandCursor
             self.setCursor(shape)
             return
-        if event.inaxes is not self.axes or event.xdata is None or self._energy is None:
+        if self.axes is None or event.inaxes is not self.axes or event.xdata is None:
             return
         if held.number < 0:
             low, high = self.axes.get_xlim()

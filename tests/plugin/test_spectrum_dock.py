@@ -14,6 +14,7 @@ from qtpy.QtGui import QDropEvent
 from superqt.utils import WorkerBase
 
 import napari_invrecon as ir
+from napari_invrecon.plugin.repeat import repeat
 from napari_invrecon.plugin.widgets.spectrum import SpectrumDock
 from napari_invrecon.recon.element_window import ElementWindow
 
@@ -114,6 +115,7 @@ def at(plot, energy):
 
 def drag(qtbot, plot, start, stop):
     plot.draw()
+    assert plot.axes is not None
     first, last = at(plot, start), at(plot, stop)
     qtbot.mousePress(plot, Qt.MouseButton.LeftButton, pos=first)
     for share in (0.5, 1.0):
@@ -419,3 +421,20 @@ def test_a_dropped_edx_file_is_mapped_with_the_elements_that_it_names(viewer, qt
     assert titanium.data.sum() == pytest.approx(2724, rel=0.01)
     assert titanium.contrast_limits[0] == 0
     assert len({viewer.layers[name].colormap.name for name in names(viewer)[-4:]}) == 4
+
+
+def test_a_map_is_repeated_from_its_record(viewer, qtbot, oxide) -> None:
+    show(viewer, oxide)
+    dock = open_dock(viewer)
+    dock.elements.add_element("O")
+    dock.elements.add_element("Sn")
+    dock.settings.set_values({"share_px": 3})
+    add_maps(qtbot, dock)
+    dock.elements.clear()
+    dock.settings.set_values({"share_px": None})
+    notification_manager.records.clear()
+    repeat(viewer, viewer.layers["O K"])
+    qtbot.waitUntil(lambda: "Sn M [1]" in viewer.layers, timeout=WAIT_MS)
+    settle(qtbot, dock)
+    np.testing.assert_array_equal(viewer.layers["O K [1]"].data, viewer.layers["O K"].data)
+    assert any("bit for bit" in each.message for each in notification_manager.records)

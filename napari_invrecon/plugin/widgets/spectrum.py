@@ -26,10 +26,12 @@ from napari_invrecon.plugin.widgets.form import SettingsForm
 from napari_invrecon.plugin.widgets.region_row import RegionRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
 from napari_invrecon.plugin.widgets.window_fields import WindowFields, with_model
-from napari_invrecon.recon.element_window import channels
+from napari_invrecon.recon.element_window import channels, from_plain
 from napari_invrecon.recon.spectra import MapSettings, background_curve, mapping
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari.layers import Image
 
     from napari_invrecon.plugin.shown_spectrum import PlottedSpectrum
@@ -181,6 +183,18 @@ class SpectrumDock(Dock):
             self._added = add_maps(self.viewer, maps, place, with_sigma=with_sigma)
 
         self.run_row.start(lambda: mapping(source.data, source.energy_ev, windows, settings), keep)
+
+    def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
+        """As of `Dock`; the energies are those of the spectrum image's layer."""
+        layer = layers["spectrum image"]
+        if layer not in self.image.choices:
+            raise ValueError(f"'{layer.name}' cannot be mapped: it is no spectrum image (energy, y, x)")
+        self.image.value = layer
+        self.elements.clear()
+        for entry in record["elements"]:
+            self.elements.add(from_plain(entry))
+        self.raw_box.setChecked(False)
+        self.settings.set_values(record["settings"])
 
     def stop(self) -> None:
         """Cancel the run; remove the live map and the picked pixel."""
