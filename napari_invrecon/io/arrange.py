@@ -51,11 +51,11 @@ def acquisitions(
         raise ValueError(f"'{name}' is empty: its shape is {data.shape}")
     return [
         _arranged(values, list(axes), name + suffix, dict(metadata), spectral)
-        for suffix, values in _real_numbers(data, name)
+        for suffix, values in real_numbers(data, name)
     ]
 
 
-def _real_numbers(data: Any, name: str) -> Iterator[tuple[str, Any]]:
+def real_numbers(data: Any, name: str) -> Iterator[tuple[str, Any]]:
     """(suffix of the name, array) of a native real dtype; nothing but a missing representation is converted."""
     fields = data.dtype.names
     if fields and set(_LUMINANCE) <= set(fields):

@@ -88,9 +88,16 @@ def _read_alone(path: Path) -> list[Acquisition]:
         raise ValueError(f"{path.name}: expected one of {' '.join(EXTENSIONS)}: export it as .mrc, .emd or .tif")
     try:
         return reader(path)
-    except (ValueError, ImportError, MemoryError):
+    except ImportError:
         raise
+    except MemoryError as error:
+        size = f" ({error})" if str(error) else ""
+        raise ValueError(
+            f"{path.name} needs more memory than there is{size}: close other programs, or copy the file again"
+        ) from error
     except Exception as error:  # a damaged file makes a parser fail in any way
+        if type(error) is ValueError and (path.name in str(error) or str(error).startswith("'")):
+            raise  # it names what it is about
         raise ValueError(
             f"{path.name} could not be read ({type(error).__name__}: {error}): it may be damaged, copy it again"
         ) from error

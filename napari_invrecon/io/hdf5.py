@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from napari_invrecon.io.declared import check_size
 from napari_invrecon.io.lazy import EAGER_BYTES, blockwise
 
 if TYPE_CHECKING:
@@ -20,12 +21,37 @@ def open_file(path: Path) -> Any:
     Raises
     ------
     ValueError
-        When it is no HDF5 file, or not all of one.
+        When it is no HDF5 file, not all of one, or declares a dataset that is larger than anything stored in it.
     """
     try:
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
     except OSError as error:
         raise ValueError(f"{path.name} is not a whole HDF5 file ({error}): copy it again") from error
+    try:
+        largest_dataset(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def largest_dataset(path: Path, file: Any) -> int:
+    """Bytes of the largest dataset when it is unpacked; each is looked at once, however the links go.
+
+    Raises
+    ------
+    ValueError
+        When one is larger than what is stored of it can be.
+    """
+    sizes = [0]
+
+    def look(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape:
+            check_size(path, name, item.nbytes, item.id.get_storage_size())
+            sizes.append(item.nbytes)
+
+    file.visititems(look)
+    return max(sizes)
 
 
 def array(path: Path, dataset: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 # What is at most this large is read at once; anything larger stays in its file.
 EAGER_BYTES = 64 * 2**20
+
+_MOST_BLOCKS = 1_000_000
 
 # About the size of a block.
 BLOCK_BYTES = 16 * 2**20
@@ -42,7 +45,18 @@ def blockwise(
     name
         Of the file, for the error where a block cannot be had: an `OSError`, which leaves the array as it was, so that
         it can be asked for again.
+
+    Raises
+    ------
+    ValueError
+        When the array has more than a million blocks, or pieces along an axis.
     """
+    most = [
+        math.prod(shape) * dtype.itemsize / BLOCK_BYTES,
+        *(n / m for n, m in zip(shape, stored or (), strict=False)),
+    ]
+    if max(most) > _MOST_BLOCKS:
+        raise ValueError(f"{name} declares an array of {' × '.join(map(str, shape))}: it is damaged, copy it again")
     chunks = da.core.normalize_chunks("auto", tuple(shape), BLOCK_BYTES, dtype, stored and tuple(stored))
     return da.map_blocks(_block, read, name, chunks=chunks, dtype=dtype, meta=np.empty((0,) * len(shape), dtype))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_invrecon.io.acquisition import Acquisition, Axis
 from napari_invrecon.io.arrange import acquisitions
+from napari_invrecon.io.declared import check_npy
 from napari_invrecon.io.elements import element_and_line
 from napari_invrecon.io.origin import origin
 
@@ -29,6 +30,7 @@ def read(path: Path) -> list[Acquisition]:
     found: list[Acquisition] = []
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            check_npy(path, archive.zip)
             shared = origin(path, "NumPy")
             for name in archive.files:
                 data = archive[name]

@@ -10,6 +10,7 @@ import numpy as np
 import zarr
 
 from napari_invrecon.io.arrange import acquisitions
+from napari_invrecon.io.declared import check_zarray
 from napari_invrecon.io.lazy import EAGER_BYTES, blockwise
 from napari_invrecon.io.origin import origin
 from napari_invrecon.io.saved import KEY, restored
@@ -60,6 +61,10 @@ def _image(path: Path, group: Any) -> list[Acquisition]:
     described: dict[str, Any] = _multiscale(group) or {}
     dataset = described["datasets"][0]
     stored = group[str(dataset["path"])]
+    on_disk = sum(file.stat().st_size for file in (path / group.path / dataset["path"]).rglob("*") if file.is_file())
+    check_zarray(path, stored.path, stored.metadata.to_dict(), on_disk)
+    if stored.dtype.kind not in "biufc":
+        raise ValueError(f"{path.name} holds values of type {stored.dtype}, expected numbers: export plain numbers")
     noted = group.attrs.get(KEY)
     if noted is not None and stored.nchunks_initialized < stored.nchunks:
         lost = stored.nchunks - stored.nchunks_initialized

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import glob
-import importlib
 import re
-import warnings
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_invrecon.io.arrange import acquisitions
+from napari_invrecon.io.declared import check_npy, check_zspy
+from napari_invrecon.io.hdf5 import largest_dataset, open_file
 from napari_invrecon.io.lazy import EAGER_BYTES
 from napari_invrecon.io.origin import known, origin
+from napari_invrecon.io.rosetta_apart import Signals, read_signals, signals
 from napari_invrecon.io.rosetta_metadata import about
 from napari_invrecon.io.saved import KEY, found_note, restored
 from napari_invrecon.io.units import axis, canonical
@@ -56,21 +58,20 @@ def read(path: Path) -> list[Acquisition]:
     """
     module, file_format = _READERS[path.suffix.lower()]
     try:
-        reader = importlib.import_module(f"rsciio.{module}").file_reader
-        signals, complaints = _signals(reader, _header(path))
+        found_signals, complaints = _signals(module, _header(path))
     except ImportError as error:
         raise MissingReaderError(
             f'{path.name} needs RosettaSciIO ({error}): run   pip install "napari-invrecon[em]"   and open it again'
         ) from error
     if path.suffix.lower() == ".ser":
-        own = [s for s in signals if s["metadata"]["General"].get("original_filename") == path.name]
-        signals = own or signals
-    if not signals:
+        own = [s for s in found_signals if s["metadata"]["General"].get("original_filename") == path.name]
+        found_signals = own or found_signals
+    if not found_signals:
         remedy = f": its images are in {path.stem}_1.ser and so on, put them beside it" if module == "tia" else ""
         raise ValueError(f"{path.name} holds no signal{remedy}")
     shared = origin(path, file_format)
     found: list[Acquisition] = []
-    for signal in signals:
+    for signal in found_signals:
         found += _acquisitions(signal, path, shared, complaints)
     return found
 
@@ -81,33 +82,36 @@ def _header(path: Path) -> Path:
     return emi if path.suffix.lower() == ".ser" and emi.is_file() else path
 
 
-def _bytes(path: Path) -> int:
-    """Size of the data: of an .emi, that of the .ser files that it heads."""
-    if path.suffix.lower() != ".emi":
+def _unpacked_bytes(path: Path) -> int:
+    """About the size of the data in memory: of an .emi, that of the .ser files that it heads.
+
+    Raises
+    ------
+    ValueError
+        When the file declares more than it can hold.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".hspy":
+        with open_file(path) as file:
+            return largest_dataset(path, file)
+    if suffix == ".zspy" and path.is_file():
+        check_zspy(path)
+    if suffix == ".prz":
+        with zipfile.ZipFile(path) as archive:
+            check_npy(path, archive)
+    if suffix != ".emi":
         return path.stat().st_size
     return sum(data.stat().st_size for data in path.parent.glob(f"{glob.escape(path.stem)}_*.ser"))
 
 
-def _signals(reader: Any, path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """What the reader returns, and what it warns of; eagerly also where it cannot be lazy, as with some archives."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+def _signals(module: str, path: Path) -> Signals:
+    """What the reader makes of the file; eagerly also where it cannot be lazy, as with some archives."""
+    if _unpacked_bytes(path) > EAGER_BYTES:
         try:
-            if _bytes(path) <= EAGER_BYTES:
-                signals = reader(str(path), lazy=False)
-            else:
-                try:
-                    signals = reader(str(path), lazy=True)
-                except ValueError:
-                    signals = reader(str(path), lazy=False)
-        except (ImportError, MemoryError):
-            raise
-        except Exception as error:  # a damaged file makes a parser fail in any way
-            raise ValueError(
-                f"{path.name} could not be read ({type(error).__name__}: {error}): it may be damaged, copy it again"
-            ) from error
-    complaints = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
-    return list(signals), complaints
+            return read_signals(module, path, lazy=True)
+        except ValueError:
+            pass
+    return signals(module, path)
 
 
 def _acquisitions(

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from napari_invrecon.io.acquisition import Acquisition, Axis, Kind
+from napari_invrecon.io.arrange import real_numbers
 from napari_invrecon.io.origin import known
 from napari_invrecon.io.units import UNITS
 
@@ -72,6 +73,7 @@ def restored(
         The file's own axes by name, where it has them: they must agree.
     """
     try:
+        ((_, data),) = real_numbers(data, "")
         saved = _acquisition(data, noted or {})
     except (KeyError, TypeError, ValueError, AttributeError):
         return None

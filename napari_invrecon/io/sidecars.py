@@ -66,7 +66,10 @@ def stack_of(sidecar: Path) -> Path:
     candidates = [sidecar.with_name(named)] if named else []
     candidates += [stem] if stem.suffix.lower() in _STACKS else []
     candidates += [stem.with_name(stem.name + extension) for extension in _STACKS]
-    found = next((path for path in candidates if path.is_file()), None)
+    try:
+        found = next((path for path in candidates if path.is_file()), None)
+    except OSError:  # a name that is none
+        found = None
     if found is None:
         wanted = named or f"{stem.name}.mrc"
         raise ValueError(
@@ -96,6 +99,16 @@ def read_sidecar(path: Path) -> Sidecar:
             f"{path.name}: expected one tilt angle in degree a line, {problem}: correct or remove the file"
         )
     return Sidecar(path, plain)
+
+
+def frame_angles(mdoc: Path) -> dict[str, float]:
+    """The tilt angle of each image that an .mdoc names as a file of its own (SubFramePath); {} where it names none."""
+    found: dict[str, float] = {}
+    for section in _mdoc(mdoc)[1]:
+        angle = finite(section.get("TiltAngle"))
+        if "SubFramePath" in section and angle is not None:
+            found[re.split(r"[\\/]", section["SubFramePath"])[-1]] = angle
+    return found
 
 
 def with_sidecar(acquisitions: Sequence[Acquisition], sidecar: Sidecar) -> list[Acquisition]:

@@ -11,6 +11,7 @@ import tifffile
 
 from napari_invrecon.io.acquisition import Acquisition, Axis
 from napari_invrecon.io.arrange import acquisitions
+from napari_invrecon.io.declared import check_size
 from napari_invrecon.io.lazy import EAGER_BYTES, blockwise
 from napari_invrecon.io.origin import origin
 from napari_invrecon.io.raw import raw_array
@@ -81,12 +82,26 @@ def _data(path: Path, byteorder: str, series: Any, number: int) -> Any:
     if series.dataoffset is not None:
         dtype = np.dtype(byteorder + series.dtype.char)
         return raw_array(path, series.dataoffset, series.shape, dtype)
+    _check_segments(path, series)
     pages = math.prod(series.shape[:-2])
     if series.nbytes <= EAGER_BYTES or len(series.pages) != pages or series.ndim < 3:
         return series.asarray()
     page = tuple(series.shape[-2:])
     stack = blockwise(partial(_pages, path, number), (pages, *page), series.dtype, (1, *page), name=path.name)
     return stack.reshape(series.shape)
+
+
+def _check_segments(path: Path, series: Any) -> None:
+    """Every strip and tile must lie in the file, and not unpack to more than any compression packs."""
+    size, stored = path.stat().st_size, 0
+    for page in series.pages:
+        for offset, n_bytes in zip(page.dataoffsets, page.databytecounts, strict=False) if page is not None else ():
+            if offset + n_bytes > size:
+                raise ValueError(
+                    f"{path.name} is incomplete: expected {offset + n_bytes} bytes, found {size}: copy it again"
+                )
+            stored += n_bytes
+    check_size(path, series.name or "its image", series.nbytes, stored)
 
 
 def _pages(path: Path, number: int, place: tuple[slice, ...]) -> Any:

@@ -10,6 +10,8 @@ from napari.utils.notifications import show_error, show_warning
 
 from napari_invrecon.io import read
 from napari_invrecon.io.emd import is_emd
+from napari_invrecon.io.single_tilts import acquisitions_in, series_name, series_of
+from napari_invrecon.plugin.drops import already_open, opened_together, single_tilts
 from napari_invrecon.plugin.layers import foreign_units, layer_data
 from napari_invrecon.plugin.shared_axes import keep_units
 
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 _NOTHING: list[Any] = [(None,)]
 
 
-def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerDataTuple]] | None:
-    """The reader of one acquisition file; None for several at once."""
-    return read_layers if isinstance(path, str) else None
+def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerDataTuple]]:
+    """The reader of one acquisition file or OME-Zarr folder; of single tilts in a folder, or dropped as a stack."""
+    if isinstance(path, str) and (Path(path).suffix.lower() == ".zarr" or not Path(path).is_dir()):
+        return read_layers
+    return read_tilts
 
 
 def get_hdf5_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerDataTuple]] | None:
@@ -37,23 +41,44 @@ def get_hdf5_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerData
 def read_layers(path: str) -> list[LayerDataTuple]:
     """One layer a signal; spectrum images at the bottom and hidden where the file has images to look at.
 
+    Files that are dropped together and are single tilts of one series become its layer, at the first of them.
     In a viewer, an error becomes a notification and no layer is added. Without one it is raised.
     """
+    together = opened_together(path)
+    if already_open(path, together):
+        return _NOTHING
+    series = single_tilts(path, together)
+    if series is not None:
+        return _shown(Path(path).parent.name, lambda: series)
+    return _shown(Path(path).name, lambda: read(path))
+
+
+def read_tilts(paths: str | Sequence[str]) -> list[LayerDataTuple]:
+    """One tilt series from a folder of single tilts, or from files dropped with Shift held, as napari stacks them."""
+    if isinstance(paths, str):
+        folder = Path(paths)
+        return _shown(folder.name, lambda: series_of(acquisitions_in(folder), folder.name))
+    files = [Path(path) for path in paths]
+    return _shown(files[0].parent.name, lambda: series_of(files, series_name(files)))
+
+
+def _shown(name: str, acquire: Callable[[], list[Acquisition]]) -> list[LayerDataTuple]:
+    """The layers of what is acquired, and a warning for what is not shown as it is; all of them or none."""
     viewer = napari.current_viewer()
     try:
-        acquisitions = read(path)
+        acquisitions = acquire()
         layers = [layer_data(acquisition) for acquisition in acquisitions]
     except Exception as error:
         if viewer is None:
             raise
-        show_error(str(error) or f"{Path(path).name} could not be read: {type(error).__name__}")
+        show_error(str(error) or f"{name} could not be read: {type(error).__name__}")
         return _NOTHING
     if viewer is not None:
         layers = keep_units(layers, viewer.layers)
     if any(acquisition.kind in ("image", "map") for acquisition in acquisitions):
         for acquisition, (_, keywords, _) in zip(acquisitions, layers, strict=True):
             keywords["visible"] = not acquisition.kind.startswith("spectrum")
-    if warning := _warning(Path(path).name, acquisitions):
+    if warning := _warning(name, acquisitions):
         show_warning(warning)
     return layers
 

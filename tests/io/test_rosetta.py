@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_invrecon.io import rosetta
+from napari_invrecon.io import rosetta, rosetta_apart
 from napari_invrecon.io.acquisition import Axis
 from napari_invrecon.io.formats import read
 from napari_invrecon.io.rosetta import MissingReaderError
@@ -41,6 +41,7 @@ def reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list
         fake = types.ModuleType(f"rsciio.{module}")
         fake.file_reader = lambda path, lazy: list(signals)  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, f"rsciio.{module}", fake)
+        monkeypatch.setattr(rosetta, "signals", rosetta_apart.read_signals)
         (tmp_path / name).write_bytes(b"anything")
         return read(tmp_path / name)
 
@@ -69,7 +70,7 @@ def test_eds_with_energy_last_in_kev(reads: Callable[..., list[Any]]) -> None:
 
 def test_the_only_signal_axis_is_a_spectrum(reads: Callable[..., list[Any]]) -> None:
     axes = [entry(name, None, navigate=name != "c") for name in "abc"]
-    (found,) = reads("a.hspy", signal((2, 3, 5), *axes), module="hspy")
+    (found,) = reads("a.blo", signal((2, 3, 5), *axes), module="blockfile")
     assert (found.kind, found.data.shape) == ("spectrum image", (5, 2, 3))
 
 
@@ -117,18 +118,19 @@ def test_several_signals_and_complex_ones(reads: Callable[..., list[Any]]) -> No
 def test_a_pickled_or_ragged_signal_is_refused(reads: Callable[..., list[Any]]) -> None:
     ragged = signal((2, 3), *PLANE) | {"data": np.full((2, 3), None, object)}
     with pytest.raises(ValueError, match="expected numbers"):
-        reads("a.hspy", ragged, module="hspy")
+        reads("a.blo", ragged, module="blockfile")
 
 
 def test_steps_that_are_not_uniform_are_reported(reads: Callable[..., list[Any]]) -> None:
     uneven = {"name": "Energy", "units": "eV", "axis": [0.0, 1.0, 4.0], "navigate": False}
-    (found,) = reads("a.hspy", signal((3,), uneven), module="hspy")
+    (found,) = reads("a.blo", signal((3,), uneven), module="blockfile")
     assert found.axes[0].unit == "pixel"
     assert "not uniform" in found.metadata["notes"][0]
 
 
 def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "rsciio.digitalmicrograph", None)
+    monkeypatch.setattr(rosetta, "signals", rosetta_apart.read_signals)
     (tmp_path / "a.dm3").write_bytes(b"anything")
     with pytest.raises(MissingReaderError, match=r'a\.dm3 needs .*pip install "napari-invrecon\[em\]"'):
         read(tmp_path / "a.dm3")
@@ -141,7 +143,9 @@ def test_damaged_files_say_so(tmp_path: Path, extension: str) -> None:
     pytest.importorskip("rsciio")
     path = tmp_path / f"damaged{extension}"
     path.write_bytes(b"\1\2\3\4" * 16)
-    with pytest.raises(ValueError, match=rf"damaged{extension} could not be read .*copy it again"):
+    with pytest.raises(
+        ValueError, match=rf"damaged{extension} (could not be read|is not a whole HDF5 file).*copy it again"
+    ):
         read(path)
 
 
@@ -158,6 +162,7 @@ def test_warnings_of_the_reader_become_metadata(monkeypatch: pytest.MonkeyPatch,
     fake = types.ModuleType("rsciio.blockfile")
     fake.file_reader = file_reader  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "rsciio.blockfile", fake)
+    monkeypatch.setattr(rosetta, "signals", rosetta_apart.read_signals)
     (tmp_path / "a.blo").write_bytes(b"anything")
     assert read(tmp_path / "a.blo")[0].metadata["reader_warnings"] == ["old format"]
 
@@ -205,3 +210,25 @@ def test_real_files(shared_data: Path, file: str, kind: str, shape: tuple[int, .
     assert (found.kind, found.data.shape) == (kind, shape)
     for key, value in known.items():
         assert found.metadata[key] == pytest.approx(value, rel=1e-4)
+
+
+def test_a_reader_that_crashes_or_never_ends_is_an_error_and_the_next_file_opens(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("rsciio")
+    bad = bytearray((shared_data / "dm" / "multi_signal.dm3").read_bytes())
+    struct = bad.index(b"%%%%", 200) + 12  # a definition of fields; their number is said to be 2³¹ − 1
+    while bad[struct - 1] != 15:
+        struct = bad.index(b"%%%%", struct) + 12
+    bad[struct + 4 : struct + 8] = b"\x7f\xff\xff\xff"
+    (tmp_path / "busy.dm3").write_bytes(bad)
+    monkeypatch.setattr(rosetta_apart, "_SECONDS", 0.5)
+    with pytest.raises(ValueError, match=r"busy\.dm3 could not be read: its reader crashed or did not come to an end"):
+        read(tmp_path / "busy.dm3")
+    monkeypatch.setattr(rosetta_apart, "_SECONDS", 30.0)
+    assert read(shared_data / "tilt" / "BF_001.dm3")[0].kind == "image"
+    child = rosetta_apart._child
+    assert child is not None
+    child.kill()
+    child.wait()
+    assert read(shared_data / "tilt" / "BF_002.dm3")[0].metadata["stage_tilt_deg"] == pytest.approx(-69.0036, abs=1e-3)

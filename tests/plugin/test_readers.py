@@ -13,6 +13,7 @@ from dropped import DROPPED, Row
 from napari.settings import get_settings
 from napari.utils.notifications import NotificationSeverity, notification_manager
 
+from napari_invrecon.io import lazy, raw, rosetta, rosetta_apart
 from napari_invrecon.plugin import readers
 
 if TYPE_CHECKING:
@@ -196,6 +197,7 @@ def test_a_missing_extra_names_the_command(
     viewer: Viewer, drop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "rsciio.digitalmicrograph", None)
+    monkeypatch.setattr(rosetta, "signals", rosetta_apart.read_signals)
     (tmp_path / "a.dm4").write_bytes(b"anything")
     (told,) = drop(viewer, tmp_path / "a.dm4")
     assert 'pip install "napari-invrecon[em]"' in told.message
@@ -269,3 +271,98 @@ def test_spectrum_images_are_hidden_where_there_is_an_image(viewer: Viewer, tmp_
         file["data/HAADF/data"] = np.ones((3, 3))
     found = viewer.open(tmp_path / "both.emd", plugin=PLUGIN)
     assert {layer.name.split(" [")[0]: layer.visible for layer in found} == {"EELS": False, "HAADF": True}
+
+
+def write_single_tilts(folder: Path, angles: tuple[float, ...], name: str = "TS_{}") -> list[Path]:
+    paths = []
+    for i, angle in enumerate(angles):
+        paths.append(write_mrc(folder / f"{name.format(i)}.mrc", np.full((3, 4), i, np.float32)))
+        mdoc = f"[ZValue = 0]\nTiltAngle = {angle}\n"
+        (folder / f"{paths[-1].name}.mdoc").write_text(mdoc, encoding="utf-8")
+    return paths
+
+
+def test_single_tilts_dropped_together_become_a_series(
+    viewer: Viewer, drop: Any, tmp_path: Path, shared_data: Path
+) -> None:
+    pytest.importorskip("rsciio")
+    drop(viewer, shared_data / "tilt" / "BF_002.dm3", shared_data / "tilt" / "BF_001.dm3")
+    (series,) = viewer.layers[1:]
+    assert series.name == "BF"
+    assert series.data.shape == (2, 1, 128, 128)
+    assert series.metadata["acquisition"]["files"] == ["BF_001.dm3", "BF_002.dm3"]
+    del viewer.layers[1:]
+
+    paths = write_single_tilts(tmp_path, (0.0, 4.0, -2.0, 6.0))
+    alone = write_mrc(tmp_path / "TS_9.mrc", np.ones((3, 4), np.float32))
+    told = drop(viewer, *paths, alone, *tmp_path.glob("*.mdoc"))
+    assert [layer.name for layer in viewer.layers[1:]] == ["TS", "TS_9"]
+    assert viewer.layers["TS"].metadata["acquisition"]["angles_deg"] == [-2, 0, 4, 6]
+    assert units(viewer)[:1] == ["degree"]
+    (missing,) = [each.message for each in told if "no image at" in each.message]
+    assert "left out: TS_9.mrc (no single image with a tilt angle)" in missing
+    drop(viewer, *paths)  # a second time, as a second layer
+    assert viewer.layers[-1].name == "TS [1]"
+
+
+def test_unlike_names_are_opened_one_by_one_and_the_remedy_is_told(viewer: Viewer, drop: Any, tmp_path: Path) -> None:
+    from napari_invrecon.plugin.readers import get_reader
+
+    paths = [*write_single_tilts(tmp_path, (0.0,), "before{}"), *write_single_tilts(tmp_path, (3.0,), "after{}")]
+    (told,) = drop(viewer, *paths)
+    assert [layer.name for layer in viewer.layers[1:]] == ["before0", "after0"]
+    assert "drop them again with Shift held" in told.message
+    del viewer.layers[1:]
+    viewer.window._qt_viewer._qt_open([str(path) for path in paths], stack=True)  # what a drop with Shift calls
+    assert viewer.layers[-1].metadata["acquisition"]["angles_deg"] == [0, 3]
+    assert get_reader([str(path) for path in paths]) is get_reader(str(tmp_path))
+
+
+def test_images_of_an_untilted_stage_stay_apart(viewer: Viewer, drop: Any, tmp_path: Path) -> None:
+    assert not drop(viewer, *write_single_tilts(tmp_path, (0.01, 0.05, 0.02)))
+    assert [layer.name for layer in viewer.layers[1:]] == ["TS_0", "TS_1", "TS_2"]
+
+
+def test_a_stack_and_its_sidecar_are_one_layer(viewer: Viewer, drop: Any, tmp_path: Path) -> None:
+    stack = write_tilts(tmp_path)
+    drop(viewer, stack.with_suffix(".rawtlt"), stack)
+    assert [layer.name for layer in viewer.layers[1:]] == ["TS"]
+
+
+def test_a_folder_of_single_tilts_asks_which_reader(
+    viewer: Viewer, drop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari._qt.dialogs.qt_reader_dialog import QtReaderDialog
+
+    folder = tmp_path / "needle"
+    folder.mkdir()
+    write_single_tilts(folder, (2.0, 0.0, -2.0))
+    monkeypatch.setattr(QtReaderDialog, "get_user_choices", lambda dialog: ("Inverse reconstruction", False))
+    drop(viewer, folder)
+    assert viewer.layers[-1].name == "needle"
+    assert viewer.layers[-1].data.shape == (3, 1, 3, 4)
+    (tmp_path / "empty").mkdir()
+    (told,) = drop(viewer, tmp_path / "empty")
+    assert "expected two or more images with a tilt angle each, found 0 in 0 files" in told.message
+
+
+def test_a_file_that_vanishes_is_an_error_and_the_window_lives(
+    viewer: Viewer, drop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "EAGER_BYTES", 100)
+    monkeypatch.setattr(lazy, "BLOCK_BYTES", 1000)
+    path = write_mrc(tmp_path / "large.mrcs", np.arange(40 * 16 * 16, dtype=np.int16).reshape(40, 16, 16))
+    drop(viewer, path)
+    layer = viewer.layers[-1]
+    content = path.read_bytes()
+    path.write_bytes(content[:5000])  # cut short; a mapped file would end the process here
+    with pytest.raises(OSError, match=r"large\.mrcs: a part of it cannot be read any more"):
+        viewer.dims.set_point(0, 35)
+    path.unlink()  # and gone
+    with pytest.raises(OSError, match=r"connect its drive again"):
+        viewer.dims.set_point(0, 20)
+    assert layer in viewer.layers
+    drop(viewer, write_mrc(tmp_path / "other.mrc", np.ones((3, 4), np.float32)))
+    path.write_bytes(content)
+    viewer.dims.set_point(0, 30)
+    np.testing.assert_array_equal(np.asarray(layer._data_view).ravel()[:3], 30 * 256 + np.arange(3))
