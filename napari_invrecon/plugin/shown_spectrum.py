@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,17 +71,22 @@ class ShownSpectrum(QObject):
         self.ready.emit(found)
 
 
-def _sum(source: SpectrumSource, offset: float, title: str, mask: MakeMask | None) -> Steps[PlottedSpectrum]:
-    yield Iterate(0, 1, stage="spectrum")
-    chosen = None if mask is None else mask()
-    steps = region_spectrum(source.data, chosen)
+def sum_steps(data: Any, mask: NDArray[np.bool_] | None = None) -> Steps[NDArray[np.float64]]:
+    """Σ over the pixels of a mask, or all, of a spectrum image (energy, …)."""
+    yield Iterate(0, 1, stage="summing spectra")
+    steps = region_spectrum(data, mask)
     while True:
         try:
             done, n = next(steps)
         except StopIteration as end:
             counts: NDArray[np.float64] = end.value
-            break
-        yield Iterate(done, n, stage="spectrum")
+            return counts
+        yield Iterate(done, n, stage="summing spectra")
+
+
+def _sum(source: SpectrumSource, offset: float, title: str, mask: MakeMask | None) -> Steps[PlottedSpectrum]:
+    chosen = None if mask is None else mask()
+    counts = yield from sum_steps(source.data, chosen)
     n_pixels = int(np.prod(source.data.shape[1:])) if chosen is None else int(chosen.sum())
     if chosen is None:
         title = f"whole image: sum of {' × '.join(map(str, source.data.shape[1:])) or 1} pixels"

@@ -203,8 +203,7 @@ def energy_deconvolution(spectrum: Any, kernel: Any, settings: EnergySettings) -
     shape = tuple(spectrum.shape)
     response = energy_response(kernel, shape[0], settings.kernel_background)
     image = spectrum if spectrum.ndim > 1 else spectrum[:, None]
-    stride = int(np.ceil((np.prod(image.shape) / _SAMPLE) ** (1 / (image.ndim - 1))))
-    sample = _rows(image[(slice(None), *(slice(None, None, stride) for _ in image.shape[1:]))])
+    sample = _sample(image)
     pieces = _pieces(image.shape, settings.memory_gb)
     out = blocks.allocate(tuple(image.shape), 4 * int(np.prod(shape)) <= settings.memory_gb * 0.25e9, 1024)
     if settings.method == "fourier-ratio":
@@ -225,6 +224,21 @@ def energy_deconvolution(spectrum: Any, kernel: Any, settings: EnergySettings) -
         **facts,
     )
     return Reconstruction(data, facts["lam"], record)
+
+
+def energy_curve(spectrum: Any, kernel: Any, settings: EnergySettings) -> Steps[LambdaCurve]:
+    """The λ curve of a Fourier ratio, without the solution."""
+    yield Iterate(0, 1, stage="λ curve")
+    _check(spectrum, settings)
+    image = spectrum if spectrum.ndim > 1 else spectrum[:, None]
+    response = energy_response(kernel, image.shape[0], settings.kernel_background)
+    return _curve(_sample(image), *_filters(response, image.shape[0], settings), settings)
+
+
+def _sample(image: Any) -> Real:
+    """Pixels on a regular grid as rows, about `_SAMPLE` data."""
+    stride = int(np.ceil((np.prod(image.shape) / _SAMPLE) ** (1 / (image.ndim - 1))))
+    return _rows(image[(slice(None), *(slice(None, None, stride) for _ in image.shape[1:]))])
 
 
 def _check(spectrum: Any, settings: EnergySettings) -> None:
@@ -295,14 +309,8 @@ def _fourier_ratio(
     out: Any,
     settings: EnergySettings,
 ) -> Steps[dict[str, Any]]:
-    n = image.shape[0]
-    otf = transfer_function(response.kernel, (2 * n,), np.complex128)
-    penalty = gradient_power((2 * n,)) if settings.regulariser == "tikhonov" else np.ones(n + 1, np.float32)
-    sigma = settings.noise_sigma
-    if sigma is None:
-        sigma = gaussian_sigma(sample, spatial_ndim=1) or None
-    found = lambda_choice.spectrum(forward_fft(_odd(sample)[0], 1), otf, penalty, (2 * n,), n)
-    curve = lambda_choice.quadratic_curve(found, None, sigma)
+    otf, penalty = _filters(response, image.shape[0], settings)
+    curve = _curve(sample, otf, penalty, settings)
     lam, rule = _choose(curve, settings)
     residual = curve.residual_over_noise(lam)
 
@@ -318,11 +326,26 @@ def _fourier_ratio(
         "lam": lam,
         "lam_rule": rule,
         "curve": curve.summary(),
-        "noise_sigma": sigma,
+        "noise_sigma": curve.sigma,
         "residual_over_noise": _finite(residual),
         "n_iter": 1,
         "stopped": "closed form",
     }
+
+
+def _filters(response: EnergyResponse, n: int, settings: EnergySettings) -> tuple[NDArray[Any], Array]:
+    """(transform of the kernel, |L|²) on a field of two windows."""
+    otf = transfer_function(response.kernel, (2 * n,), np.complex128)
+    return otf, gradient_power((2 * n,)) if settings.regulariser == "tikhonov" else np.ones(n + 1, np.float32)
+
+
+def _curve(sample: Real, otf: NDArray[Any], penalty: Array, settings: EnergySettings) -> LambdaCurve:
+    n = sample.shape[1]
+    sigma = settings.noise_sigma
+    if sigma is None:
+        sigma = gaussian_sigma(sample, spatial_ndim=1) or None
+    found = lambda_choice.spectrum(forward_fft(_odd(sample)[0], 1), otf, penalty, (2 * n,), n)
+    return lambda_choice.quadratic_curve(found, None, sigma)
 
 
 def fourier_ratio(rows: Real, kernel: Real, otf: NDArray[Any], penalty: Array, lam: float) -> Real:

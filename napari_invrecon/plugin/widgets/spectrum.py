@@ -22,6 +22,7 @@ from napari_invrecon.plugin.spectrum_source import spectral, spectrum_source
 from napari_invrecon.plugin.widgets.dock import Dock
 from napari_invrecon.plugin.widgets.element_list import ElementList
 from napari_invrecon.plugin.widgets.energy_axis import EnergyAxisSection
+from napari_invrecon.plugin.widgets.energy_section import EnergySection
 from napari_invrecon.plugin.widgets.form import SettingsForm
 from napari_invrecon.plugin.widgets.region_row import RegionRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
@@ -89,6 +90,7 @@ class SpectrumDock(Dock):
         self.live_box.setToolTip(_LIVE_TIP)
         self.live_box.setChecked(True)
         self.settings = SettingsForm(MapSettings, parent=self)
+        self.energy = EnergySection(napari_viewer, self)
         self.raw_box = QCheckBox("Raw counts", self)
         self.raw_box.setToolTip(_RAW_TIP)
         self.sigma_box = QCheckBox("σ layers", self)
@@ -124,7 +126,17 @@ class SpectrumDock(Dock):
             view.addWidget(each)
         self.axis_section = EnergyAxisSection(self)
         self.lay_out(
-            (what, self.plot, view, self.elements, self.fields, self.status, self.axis_section, self.settings),
+            (
+                what,
+                self.plot,
+                view,
+                self.elements,
+                self.fields,
+                self.status,
+                self.axis_section,
+                self.settings,
+                self.energy,
+            ),
             below=(self._options(), self.run_row),
         )
 
@@ -203,6 +215,7 @@ class SpectrumDock(Dock):
         self.live.stop()
         self.pixel_box.setChecked(False)
         self.picked.stop()
+        self.energy.stop()
         self.run_row.cancel_button.click()
 
     def reset_choices(self, event: object = None) -> None:
@@ -211,6 +224,7 @@ class SpectrumDock(Dock):
         self.region.offer()
         if self.image.value != self._layer:  # not "is": napari wraps what a plugin gets from its viewer
             self._take()
+        self.energy.offer()
         self._explain()
 
     def _images(self, _: object = None) -> list[Image]:
@@ -232,6 +246,7 @@ class SpectrumDock(Dock):
             self.elements.set_source(None)
             self.fields.show_window(None, (0.0, 1.0))
             self.pixel_box.setChecked(False)
+            self.energy.show_source(None, None)
             self._explain()
             return
         for event in (layer.events.scale, layer.events.translate):
@@ -262,6 +277,7 @@ class SpectrumDock(Dock):
             if not source.calibrated:
                 self.axis_section.expand()
         self.elements.set_source(source)
+        self.energy.show_source(layer, source)
         if another and not self.elements.windows:
             for element in source.elements:
                 self._add_quietly(element)
@@ -289,6 +305,7 @@ class SpectrumDock(Dock):
         if self.source is not None:
             self.source = dataclasses.replace(self.source, kind=kind)
             self.elements.set_source(self.source)
+            self.energy.show_source(self._layer, self.source)
 
     def _pick(self, on: bool) -> None:
         if not on:

@@ -1,0 +1,104 @@
+"""The section "Energy deconvolution" of the dock "Spectrum" in a real window."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QThreadPool
+from superqt.utils import WorkerBase
+
+import napari_invrecon as ir
+
+pytestmark = pytest.mark.gui
+
+WAIT_MS = 60_000
+CHANNELS = np.arange(200)
+KEYS = {"units": ("eV", "nm", "nm", "nm"), "axis_labels": ("energy", "z", "y", "x")}
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture(autouse=True)
+def runs_end(qtbot):
+    """No run is at work afterwards, nor the threads that it had for itself."""
+    yield
+    assert QThreadPool.globalInstance().waitForDone(5000), "a worker is still running"
+    qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=5000)
+    assert [each.name for each in threading.enumerate() if each.name.startswith("invrecon")] == []
+
+
+@pytest.fixture
+def dock(viewer):
+    """Two narrow lines, blurred by a zero-loss peak of σ = 4 channels, and that peak, each a layer of its own."""
+    zero_loss = 1e5 * np.exp(-0.5 * ((CHANNELS - 60) / 4) ** 2)
+    lines = sum(np.exp(-0.5 * ((CHANNELS - at) / 4.5) ** 2) for at in (90, 104)) * 400 + 50
+    rng = np.random.default_rng(0)
+    y = rng.poisson(np.broadcast_to(lines[:, None, None, None], (200, 1, 4, 5))).astype(np.float32)
+    viewer.add_image(y, name="edge", scale=(0.5, 2, 2, 2), translate=(300, 0, 0, 0), **KEYS)
+    viewer.add_image(
+        rng.poisson(zero_loss).astype(np.float32).reshape(200, 1, 1, 1),
+        name="zero loss",
+        scale=(0.5, 2, 2, 2),
+        translate=(-30, 0, 0, 0),
+        **KEYS,
+    )
+    viewer.layers.selection.active = viewer.layers["edge"]
+    _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Spectrum")
+    return dock
+
+
+def run(qtbot, section):
+    with qtbot.waitSignal(section.finished, timeout=WAIT_MS) as ended:
+        section.run_row.run_button.click()
+    return ended.args[0]
+
+
+def test_a_fourier_ratio_sharpens_and_is_replayed(dock, viewer, qtbot) -> None:
+    section = dock.energy
+    assert section.kernel.currentText() == "zero loss"
+    section.settings.set_values({"lam_rule": "discrepancy"})
+    result = run(qtbot, section)
+    source, kernel = viewer.layers["edge"], viewer.layers["zero loss"].data.sum(axis=(1, 2, 3), dtype=float)
+    assert result.data.shape == source.data.shape
+    np.testing.assert_allclose(result.scale, source.scale)
+    spectrum = result.data.mean(axis=(1, 2, 3))
+    assert spectrum[97] < 0.6 * source.data.mean(axis=(1, 2, 3))[97]  # the valley between the lines
+    record = result.metadata["invrecon"]
+    assert [each["layer"] for each in record["sources"]] == ["edge", "zero loss"]
+    np.testing.assert_array_equal(ir.replay(record, [source.data[:, 0], kernel]).data, result.data[:, 0])
+    assert section.lam.value is None
+    # The result is a spectrum image again: it is offered, and can be mapped.
+    assert result in dock.image.choices
+
+
+def test_richardson_lucy_has_no_lambda_and_is_cancelled(dock, viewer, qtbot) -> None:
+    section = dock.energy
+    section.section.expand()
+    section.settings.set_values({"method": "richardson-lucy", "n_iter": 100000, "tolerance": 0.0, "gain": 1e-6})
+    assert section.lam.isHidden()
+    section.run_row.run_button.click()
+    qtbot.waitUntil(lambda: section.run_row.done_button.isEnabled(), timeout=WAIT_MS)
+    section.run_row.cancel_button.click()
+    qtbot.waitUntil(lambda: not section.run_row.running, timeout=WAIT_MS)
+    assert len(viewer.layers) == 2
+    section.settings.set_values({"n_iter": 3})
+    result = run(qtbot, section)
+    assert result.metadata["invrecon"]["n_iter"] == 3
+    assert result.data.min() >= 0
+
+
+def test_what_cannot_work_says_why(dock, viewer, qtbot) -> None:
+    section = dock.energy
+    viewer.layers["zero loss"].scale = (0.25, 2, 2, 2)
+    section.offer()
+    assert "choose a low-loss spectrum of the same dispersion" in section.run_row.run_button.toolTip()
+    viewer.layers.remove("zero loss")
+    assert "Open a zero-loss or low-loss spectrum first" in section.run_row.run_button.toolTip()
+    dock.axis_section.kind_chosen.emit("edx")
+    assert "X-ray spectra have no zero-loss peak" in section.run_row.run_button.toolTip()
+    qtbot.waitUntil(lambda: not dock.spectrum.busy, timeout=WAIT_MS)
