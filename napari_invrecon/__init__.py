@@ -5,6 +5,8 @@ result = ir.deconvolve(image, ir.gaussian_psf(2.0))
 result.data, result.lam, result.record
 """
 
+import logging
+
 from napari_invrecon.recon.alignment import (
     AlignedSeries,
     Alignment,
@@ -61,3 +63,5 @@ __all__ = [
     "suggest_window",
     "with_history",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # whoever wants to read the log adds a real one

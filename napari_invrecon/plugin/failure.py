@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import html
+import logging
 import traceback
+from typing import Any
 
 from napari.utils.notifications import ErrorNotification, notification_manager
+
+from napari_invrecon.plugin.bug_report import bug_report, copy_text
+
+logger = logging.getLogger(__name__)
 
 
 def explain(error: BaseException) -> str:
@@ -21,12 +27,15 @@ def explain(error: BaseException) -> str:
     return f"unexpected {name}{f': {said}' if said else ''}. View Traceback shows where; please report it with the data"
 
 
-def notify_failure(task: str, error: BaseException) -> None:
-    """Show "<task> failed: …" in napari, with the traceback one click away.
+def notify_failure(task: str, error: BaseException, settings: Any = None) -> None:
+    """Show "<task> failed: …" in napari and log it, with the traceback and a bug report one click away.
 
-    Not through ``notification_manager.receive_error``, which ends the program on a KeyboardInterrupt.
+    ``settings`` of the run, a dataclass, go into the bug report. Not through ``notification_manager.receive_error``,
+    which ends the program on a KeyboardInterrupt.
     """
-    notification_manager.dispatch(_Failure(f"{task} failed: {explain(error)}", error))
+    failure = _Failure(f"{task} failed: {explain(error)}", error, settings)
+    logger.error("%s\n%s", failure.message, failure.as_text())
+    notification_manager.dispatch(failure)
 
 
 class _Failure(ErrorNotification):
@@ -35,10 +44,12 @@ class _Failure(ErrorNotification):
     napari stores every notification for the session; a traceback would keep the arrays of the failed run with it.
     """
 
-    def __init__(self, message: str, error: BaseException) -> None:
+    def __init__(self, message: str, error: BaseException, settings: Any) -> None:
         super().__init__(error)
         self.message = message
         self._text = "".join(traceback.format_exception(error))
+        report = bug_report(message, self._text, settings)
+        self.actions = (("Copy bug report", lambda _: copy_text(report)),)
         chain: list[BaseException | None] = [error]
         while chain:
             link = chain.pop()

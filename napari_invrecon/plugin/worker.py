@@ -13,6 +13,8 @@ so a closed window, an exception that Qt cannot carry, and 10,000 iterates a sec
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -21,6 +23,8 @@ from napari.qt.threading import WorkerBase, WorkerBaseSignals, create_worker
 from qtpy.QtCore import QObject, QTimer, Signal, Slot
 
 from napari_invrecon.recon.solvers import Iterate, Steps
+
+logger = logging.getLogger(__name__)
 
 MakeSteps = Callable[[], Steps[Any]]
 
@@ -132,6 +136,9 @@ class Run(QObject):
     def __init__(self, parent: QObject, *, task: str = "") -> None:
         super().__init__(parent)
         self._task = task
+        # Previews are many and of no consequence.
+        self._named, self._level = (task, logging.INFO) if task else ("preview", logging.DEBUG)
+        self._started = 0.0
         self._shown: Iterate | None = None
         self._worker: _Worker | None = None
         self._timer = QTimer(self)
@@ -157,7 +164,8 @@ class Run(QObject):
         worker.make_steps = make_steps
         worker.finished.connect(self._finish)
         self.destroyed.connect(worker.signals.release)
-        self._worker, self._shown = worker, None
+        self._worker, self._shown, self._started = worker, None, time.monotonic()
+        logger.log(self._level, "%s: started", self._named)
         self._timer.start()
         worker.start()
 
@@ -193,6 +201,10 @@ class Run(QObject):
         self.destroyed.disconnect(worker.signals.release)
         result, failure, stopped = worker.result, worker.failure, worker.abort_requested
         worker.result = worker.failure = worker.newest = self._shown = None
+        outcome = "stopped" if stopped else "done"
+        if failure is not None:
+            outcome = f"failed with {type(failure).__name__}: {failure}"
+        logger.log(self._level, "%s: %s after %.1f s", self._named, outcome, time.monotonic() - self._started)
         if failure is not None:
             self.failed.emit(failure)
         elif stopped:

@@ -19,6 +19,8 @@ import dask.array as da
 import numpy as np
 import zarr
 
+from napari_invrecon.recon import resources
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
@@ -126,11 +128,12 @@ class Store:
 def allocate(shape: tuple[int, ...], in_memory: bool, edge: int | Sequence[int]) -> Any:
     """A float32 array for the result: NumPy, or a zarr store in the scratch folder for one larger than memory.
 
-    ``edge`` of the store's chunks: of all axes alike, or one for each.
+    ``edge`` of the store's chunks: of all axes alike, or one for each. The store's folder goes when nothing refers to
+    the store any more, or at exit.
     """
     if in_memory:
         return np.empty(shape, np.float32)
-    folder = Path(tempfile.mkdtemp(prefix="invrecon-"))
+    folder = Path(tempfile.mkdtemp(prefix="invrecon-", dir=resources.scratch()))
     edges = (edge,) * len(shape) if isinstance(edge, int) else edge
     chunks = tuple(min(n, e) for n, e in zip(shape, edges, strict=True))
     path = str(folder / "result.zarr")

@@ -23,7 +23,7 @@ from napari_invrecon.recon.settings import takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from napari_invrecon.recon.deblurring import Blur
     from napari_invrecon.recon.lambda_choice import Curve, LambdaCurve
@@ -306,6 +306,21 @@ def _noise_remark(noise: NoiseEstimate) -> str:
         f"not white: {noise.lines:.2g} times the power runs in lines along an axis, such as scan lines that jump; "
         "balanced, sure, gcv, discrepancy and holdout choose λ too small"
     )
+
+
+def estimate_memory(shape: Sequence[int], settings: DeconvolutionSettings, ndim: int = 2) -> float:
+    """Peak memory in GB of `deconvolve` on an image of this shape, its data and result included, before it starts.
+
+    Frames that need more than half of ``memory_gb`` are cut into blocks, and a result over a quarter of it is a file.
+    """
+    closed = settings.regulariser in ("l2", "tikhonov") and settings.noise == "gaussian" and not settings.nonnegative
+    closed = closed and settings.boundary != "masked"
+    per_pixel = _CLOSED_FORM_BYTES if closed else _ITERATIVE_BYTES[settings.regulariser]
+    frame = 1e-9 * per_pixel * float(np.prod(shape[-ndim:]))
+    result = 4e-9 * float(np.prod(shape[:-ndim])) * float(np.prod(shape[-ndim:]))
+    if frame > 0.5 * settings.memory_gb:
+        frame = settings.memory_gb
+    return frame + (0.0 if len(shape) == ndim or result > 0.25 * settings.memory_gb else result)
 
 
 def _block_edge(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+
+from napari_invrecon.recon import resources
 
 Array = NDArray[np.float32]
 
@@ -68,7 +69,7 @@ IDENTITY = Transform(
 
 def fft_workers() -> int:
     """Threads for one Fourier transform: the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return resources.threads()
 
 
 def in_slabs(work: Callable[[int, int], float], n_rows: int, threads: int) -> float:

@@ -46,3 +46,30 @@ def test_notification_keeps_the_text_of_the_traceback_and_no_frame(kind, capsys)
         assert "in fails" in text
     assert error.__traceback__ is None
     assert error.__cause__.__traceback__ is None
+
+
+@pytest.mark.gui
+def test_a_bug_report_is_one_press_away(qapp, caplog):
+    from qtpy.QtWidgets import QApplication
+
+    from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
+
+    notify_failure("Deconvolve", ValueError("no luck"), DeconvolutionSettings(lam=0.125))
+    told = notification_manager.records.pop()
+    ((label, press),) = told.actions
+    assert label == "Copy bug report"
+    press(None)
+    report = QApplication.clipboard().text()
+    for expected in ("Deconvolve failed: no luck", "napari-invrecon 0", "Qt (", '"lam": 0.125', "ValueError: no luck"):
+        assert expected in report
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("napari_invrecon.plugin.failure", "ERROR")
+    assert "ValueError: no luck" in record.getMessage()
+
+
+def test_the_library_has_no_handler_of_its_own():
+    import logging
+
+    import napari_invrecon  # noqa: F401
+
+    assert [type(each) for each in logging.getLogger("napari_invrecon").handlers] == [logging.NullHandler]

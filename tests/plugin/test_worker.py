@@ -646,3 +646,26 @@ def test_latest_only_deleted_in_the_middle(qtbot):
     del owner, preview
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     qtbot.waitUntil(lambda: bool(cleaned))
+
+
+def test_start_and_end_are_logged(qtbot, owner, caplog):
+    def steps(error=None):
+        yield Iterate(1, 2)
+        if error is not None:
+            raise error
+
+    with caplog.at_level("DEBUG", logger="napari_invrecon"):
+        for task, error in (("Deconvolve", None), ("Deconvolve", ValueError("no")), ("", None)):
+            run = Run(owner, task=task)
+            with qtbot.waitSignal(run.finished):
+                run.start(lambda error=error: steps(error))
+    said = [(each.levelname, each.getMessage().partition(" after")[0]) for each in caplog.records]
+    assert said == [
+        ("INFO", "Deconvolve: started"),
+        ("INFO", "Deconvolve: done"),
+        ("INFO", "Deconvolve: started"),
+        ("INFO", "Deconvolve: failed with ValueError: no"),
+        ("DEBUG", "preview: started"),
+        ("DEBUG", "preview: done"),
+    ]
+    assert not any(each.exc_info for each in caplog.records), "a log that keeps its records keeps no arrays"

@@ -13,6 +13,8 @@ from qtpy.QtWidgets import QCheckBox, QFormLayout
 from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.inputs import Inputs
 from napari_invrecon.plugin.layers import pixel_size_nm
+from napari_invrecon.plugin.memory import has_room
+from napari_invrecon.plugin.preferences import start_with
 from napari_invrecon.plugin.preview import Looked, Preview
 from napari_invrecon.plugin.regions import Outlines
 from napari_invrecon.plugin.results import add_result, describe_layer
@@ -26,6 +28,7 @@ from napari_invrecon.plugin.widgets.psf_row import PsfRow
 from napari_invrecon.plugin.widgets.region_row import RegionRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
 from napari_invrecon.plugin.widgets.why_lambda import WhyLambda
+from napari_invrecon.recon.deconvolution import estimate_memory
 from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 from napari_invrecon.records.history import Origin
 from napari_invrecon.records.replay import as_used
@@ -68,6 +71,7 @@ class DeconvolutionDock(Dock):
         self.image.native.setToolTip("The image or stack (…, y, x) to deconvolve; it is not changed.")
         self.psf = PsfRow(self)
         self.settings = SettingsForm(DeconvolutionSettings, skip={"lam", "pixel_size_nm"}, parent=self)
+        start_with(self.settings)
         self.lam = LambdaControl(self)
         self.run_row = RunRow(self, task="Deconvolve")
         self.run_button = self.run_row.run_button
@@ -139,6 +143,9 @@ class DeconvolutionDock(Dock):
         inputs = self._inputs(layer, self.lam.value)
         others = self._origins()
         self._layer = None
+        if full := has_room("Deconvolve", estimate_memory(layer.data.shape, inputs.settings), self.run_within):
+            self.run_row.refuse(full)
+            return
 
         def keep(result: Reconstruction) -> None:
             record = result.record
@@ -151,7 +158,7 @@ class DeconvolutionDock(Dock):
 
             self._show_lines(layer, inputs, result.lam)
 
-        self.run_row.start(inputs.run, keep)
+        self.run_row.start(inputs.run, keep, inputs.settings)
 
     def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
         """As of `Dock`; the roles are image, psf, weights (the pixels to ignore) and reference (the flat region)."""

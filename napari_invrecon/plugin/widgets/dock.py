@@ -12,6 +12,7 @@ from napari_invrecon.plugin.widgets.scroll import FormScroll
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from napari_invrecon.plugin.widgets.form import SettingsForm
     from napari_invrecon.plugin.widgets.run_row import RunRow
 
 
@@ -22,6 +23,7 @@ class Dock(QWidget):
     """
 
     run_row: RunRow
+    settings: SettingsForm
 
     finished = Signal(object)
     """At the end of a run: the new layer, or None after a failure or a cancel."""
@@ -51,6 +53,11 @@ class Dock(QWidget):
     def run(self) -> None:
         """Start with what the dock shows."""
         raise NotImplementedError
+
+    def run_within(self, memory_gb: float) -> None:
+        """Run in blocks, in so much memory; for docks whose settings have a ``memory_gb``."""
+        self.settings.set_values({"memory_gb": memory_gb})
+        self.run()
 
     def stop(self) -> None:
         """The dock was closed: cancel what runs, remove what only shows while it is open."""

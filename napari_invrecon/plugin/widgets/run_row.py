@@ -53,6 +53,7 @@ class RunRow(QWidget):
         self._finish_next_at: int | None = None
         self._on_result: Callable[[Any], object] | None = None
         self._result: Any = None
+        self._settings: Any = None
         self._remaining = RemainingTime()
         self._started = 0.0
 
@@ -94,8 +95,12 @@ class RunRow(QWidget):
         """Whether a reconstruction is under way."""
         return self._run.running
 
-    def start(self, make_steps: MakeSteps, on_result: Callable[[Any], object] | None = None) -> None:
+    def start(
+        self, make_steps: MakeSteps, on_result: Callable[[Any], object] | None = None, settings: Any = None
+    ) -> None:
         """Run the generator that ``make_steps`` gives; its result goes to ``on_result`` in the GUI thread.
+
+        ``settings`` is what a bug report says of the run: a dataclass, or None.
 
         Raises
         ------
@@ -104,7 +109,7 @@ class RunRow(QWidget):
         """
         last, self._finish_next_at = self._finish_next_at, None
         self._run.start(make_steps if last is None else lambda: finish_at(make_steps(), last))
-        self._on_result, self._result = on_result, None
+        self._on_result, self._result, self._settings = on_result, None, settings
         self._remaining = RemainingTime()
         self._started = time.monotonic()
         self._set(self.cancel_button, "Stop at the end of this step. Nothing is added or changed")
@@ -114,6 +119,11 @@ class RunRow(QWidget):
         self._set(self.done_button, why_not="There is no iterate to keep yet")
         self.progress_bar.setRange(0, 0)
         self.status_label.setText("starting…")
+
+    def refuse(self, why: str) -> None:
+        """Say why nothing was started, as after a run that came to nothing."""
+        self._rest(why)
+        self.finished.emit(None)
 
     def finish_next_at(self, last: int | None) -> None:
         """The next run is to end as after Done at iteration ``last``, to repeat one that did; None: at its own end."""
@@ -201,13 +211,13 @@ class RunRow(QWidget):
         except Exception as error:  # the dock's own mistake must not leave the row dead
             self._result = None
             status = f"failed: {explain(error)}"
-            notify_failure(self._task, error)
+            notify_failure(self._task, error, self._settings)
         self._rest(status)
 
     @Slot(object)
     def _fail(self, failure: BaseException) -> None:
         self._rest(f"failed: {explain(failure)}")
-        notify_failure(self._task, failure)
+        notify_failure(self._task, failure, self._settings)
 
     @Slot()
     def _stop(self) -> None:

@@ -12,6 +12,8 @@ from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QSpinBox
 
 from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.live_volume import LiveVolume
+from napari_invrecon.plugin.memory import has_room, in_gb
+from napari_invrecon.plugin.preferences import start_with
 from napari_invrecon.plugin.tilt_axis import TiltAxisLine
 from napari_invrecon.plugin.tilt_preview import LookedSlice, TiltPreview
 from napari_invrecon.plugin.tilt_results import TiltSource, add_volume, describe_stack, volume_display
@@ -86,6 +88,7 @@ class TomographyDock(Dock):
         self.alignment = AlignmentSection(napari_viewer, self.run_row, self._chosen, self)
         self.align_button = self.alignment.align_button
         self.settings = SettingsForm(TomographySettings, skip={"lam", "tilt_axis"}, parent=self)
+        start_with(self.settings)
         self.lam = LambdaControl(self)
         self.lambda_panel = LambdaPanel(napari_viewer, self._curve, self)
         self.preview_box = QCheckBox("Preview of slice", self)
@@ -120,6 +123,9 @@ class TomographyDock(Dock):
         if given is None:
             return
         origin, settings = describe_stack(given.layer), self._settings(self.lam.value)
+        if full := self._why_no_room(given, settings):
+            self.run_row.refuse(full)
+            return
         self._grows = (origin, settings)
 
         def keep(result: Reconstruction) -> None:
@@ -133,7 +139,7 @@ class TomographyDock(Dock):
             self._layer = add_volume(self.viewer, result, origin)
             self.report.show_result(self._layer, render=alone and result.data.ndim == 3)
 
-        self.run_row.start(lambda: tomography(given.stack, given.angles_deg, settings), keep)
+        self.run_row.start(lambda: tomography(given.stack, given.angles_deg, settings), keep, settings)
         self._explain()
 
     def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
@@ -263,6 +269,16 @@ class TomographyDock(Dock):
             return str(error)
         return ""
 
+    def _why_no_room(self, given: TiltInput, settings: TomographySettings) -> str:
+        """Why the run would need more memory than is free; empty where it has enough, or a cluster has."""
+        if settings.cluster is not None:
+            return ""
+        try:
+            needed = estimate_memory(given.stack.shape, settings)
+        except ValueError:  # the run says it
+            return ""
+        return has_room("Tomography", needed.peak_gb, self.run_within)
+
     def _explain(self, _: object = None) -> None:
         """Show what can be done, and why the rest can not."""
         why_not, layer = self._why_not(), self.image.value
@@ -275,7 +291,10 @@ class TomographyDock(Dock):
         self.memory.setVisible(layer is not None)
         if layer is not None:
             shape = projections(layer).shape
-            self.memory.setText(describe_memory(estimate_memory(shape, settings)))
+            try:
+                self.memory.setText(describe_memory(estimate_memory(shape, settings)))
+            except ValueError as error:
+                self.memory.setText(str(error))
             n_slices = max(1, shape[-2 if self.axis.value == "y" else -1] // settings.bin)
             with QSignalBlocker(self.slice):
                 self.slice.setRange(0, n_slices - 1)
@@ -384,8 +403,4 @@ def describe_memory(needed: MemoryEstimate) -> str:
     """ "Needs about 1.3 GB of memory; the volume is 210 MB, in a file; 3 slabs of 40 slices"."""
     where = ", in a file" if needed.on_disk else ""
     slabs = f"; {needed.n_slabs} slabs of {needed.slab_slices} slices" if needed.n_slabs > 1 else ""
-    return f"Needs about {_bytes(needed.peak_gb)} of memory; the volume is {_bytes(needed.result_gb)}{where}{slabs}."
-
-
-def _bytes(gb: float) -> str:
-    return f"{gb:.2g} GB" if gb >= 0.95 else f"{max(1, round(1000 * gb)):d} MB"
+    return f"Needs about {in_gb(needed.peak_gb)} of memory; the volume is {in_gb(needed.result_gb)}{where}{slabs}."
