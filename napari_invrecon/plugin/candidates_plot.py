@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from qtpy.QtCore import Signal
 
 from napari_invrecon.plugin.plots import FONT_PT, NOW, style_axes
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from napari_invrecon.plugin.plots import Colours
 
 _HEIGHT_PX = 230
-_TICKS = 8
 # Okabe and Ito's, each legible on napari's dark and light background; the marker tells them apart without colour.
 _LINES = {
     "none": ("#999999", "o"),
@@ -69,10 +68,9 @@ class CandidatesPlot(ThemedPlot):
         if self._lam is not None and self._coupling in self.candidates:
             self._mark(axes, self.candidates[self._coupling], self._lam)
         axes.set_ylim(*_limits(self.candidates))
-        tried = sorted({lam for each in self.candidates.values() for lam in each["lam"]})
-        axes.xaxis.set_major_locator(FixedLocator(tried[:: math.ceil(len(tried) / _TICKS)]))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter("{x:.3g}")
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.set_xlabel("λ", fontsize=FONT_PT, color=text, labelpad=1)
         axes.set_ylabel("error on held-out data / noise", fontsize=FONT_PT, color=text, labelpad=1)

@@ -40,10 +40,11 @@ class FusionSource:
 
 @dataclass(frozen=True, eq=False)
 class FusedLayers:
-    """What one fusion added; no errors where no draws were asked for."""
+    """What one fusion added; no errors where no draws were asked for, no atomic fractions without k-factors."""
 
     maps: tuple[Image, ...]
     errors: tuple[Image, ...]
+    fractions: tuple[Image, ...]
     residual: Image
     overlay: Image
 
@@ -61,64 +62,61 @@ def add_fused(viewer: Viewer, result: FusionResult, source: FusionSource) -> Fus
     Every one lies where the maps lie and has ``metadata["invrecon"]``: the record, and in ``shows`` what this layer is
     of it.
     """
-    how = f"{result.record['coupling']} λ={result.lam:.3g}"
-    x, error = result.data, result.standard_error
     record = _record(result.record, source)
+    how = f"{record['coupling']} λ={result.lam:.3g}"
     colours = element_colours(source.elements)
-    limits = [_stretched(each) for each in x]
 
-    def layer(data: NDArray[Any], name: str, shows: dict[str, Any], origin: Source, **look: Any) -> Image:
-        part = {"part": source.elements.index(shows["element"])} if shows["quantity"] == "map" else {}
-        metadata: dict[str, Any] = {"invrecon": record | {"shows": shows} | part}
+    def layer(data: NDArray[Any], name: str, origin: Source, shows: dict[str, Any], **look: Any) -> Image:
+        metadata: dict[str, Any] = {"invrecon": record | {"shows": shows}}
         if "acquisition" in origin.metadata:
             metadata["acquisition"] = copy.deepcopy(origin.metadata["acquisition"])
-        return Image(data, name=name, metadata=metadata, **_display(source, data.shape) | look)
+        return Image(data, name=f"{name}, {how}", metadata=metadata, **_display(source, data.shape) | look)
+
+    def of_each(stack: NDArray[Any] | None, quantity: str, word: str, **look: Any) -> tuple[Image, ...]:
+        """A hidden layer for each element; none where there is no stack."""
+        layers: list[Image] = []
+        if stack is None:
+            return ()
+        for data, origin, element in zip(stack, source.maps, source.elements, strict=True):
+            limits = {"contrast_limits": _from_zero(data), "visible": False}
+            shows = {"quantity": quantity, "element": element}
+            layers.append(layer(data, f"{origin.name} {word}", origin, shows, **limits | look))
+        return tuple(layers)
 
     residual = layer(
         result.haadf_residual,
-        f"{source.haadf.name} residual, {how}",
-        {"quantity": "haadf residual"},
+        f"{source.haadf.name} residual",
         source.haadf,
+        {"quantity": "haadf residual"},
         colormap="RdBu_r",
         contrast_limits=_about_zero(result.haadf_residual),
         visible=False,
     )
-    errors = tuple(
-        layer(
-            each,
-            f"{origin.name} standard error, {how}",
-            {"quantity": "standard error", "element": element},
-            origin,
-            colormap="viridis",
-            contrast_limits=_from_zero(each),
-            visible=False,
-        )
-        for each, element, origin in zip(error if error is not None else (), source.elements, source.maps, strict=False)
+    errors = of_each(result.standard_error, "standard error", "standard error", colormap="viridis")
+    fractions = of_each(
+        result.composition, "atomic fraction", "atomic fraction", colormap="viridis", contrast_limits=(0.0, 1.0)
     )
-    maps = tuple(
-        layer(
-            each,
-            f"{origin.name} fused, {how}",
-            {"quantity": "map", "element": element},
-            origin,
-            colormap=map_colormap(colour),
-            contrast_limits=_from_zero(each),
-            blending="additive",
-            visible=False,
-        )
-        for each, element, origin, colour in zip(x, source.elements, source.maps, colours, strict=True)
-    )
+    maps = of_each(result.data, "map", "fused", blending="additive")
+    for number, (each, colour) in enumerate(zip(maps, colours, strict=True)):
+        each.colormap = map_colormap(colour)
+        each.metadata["invrecon"]["part"] = number
+    limits = [_stretched(each) for each in result.data]
     shows = {
         "quantity": "overlay",
         "colours": dict(zip(source.elements, colours, strict=True)),
         "contrast_limits": dict(zip(source.elements, map(list, limits), strict=True)),
     }
-    named = " + ".join(source.elements)
-    overlay = layer(overlay_of(x, colours, limits), f"{named} overlay, {how}", shows, source.maps[0], rgb=True)
+    overlay = layer(
+        overlay_of(result.data, colours, limits),
+        f"{' + '.join(source.elements)} overlay",
+        source.maps[0],
+        shows,
+        rgb=True,
+    )
     overlay.metadata.get("acquisition", {}).pop("element", None)
-    for each in (residual, *errors, *maps, overlay):
+    for each in (residual, *errors, *fractions, *maps, overlay):
         viewer.add_layer(each)
-    return FusedLayers(maps, errors, residual, overlay)
+    return FusedLayers(maps, errors, fractions, residual, overlay)
 
 
 def overlay_of(x: NDArray[Any], colours: Sequence[str], limits: Sequence[tuple[float, float]]) -> NDArray[np.float32]:

@@ -226,14 +226,17 @@ def test_a_layer_is_repeated_from_its_record(qtbot, viewer, pair):
         assert each.name == f"{before.name} [1]"
 
 
-def test_standard_errors_come_hidden(qtbot, viewer, pair):
+def test_standard_errors_and_atomic_fractions_come_hidden(qtbot, viewer, pair):
     add_haadf(viewer, pair[0])
     add_maps(viewer, pair[1])
-    dock = open_dock(viewer, n_draws=3)
+    dock = open_dock(viewer, n_draws=3, k_factors="Ce=1, Co=1.5")
     press(qtbot, dock, dock.run_button)
+    assert not any(each.visible for each in (*dock.fused.errors, *dock.fused.fractions))
+    total = sum(each.data for each in dock.fused.fractions)
+    np.testing.assert_allclose(total[np.isfinite(total)], 1, rtol=1e-5)
+    assert dock.fused.fractions[0].name == "Ce K atomic fraction, edges λ=1"
     assert [each.name for each in dock.fused.errors] == [f"{e} K standard error, edges λ=1" for e in ELEMENTS]
     for each in dock.fused.errors:
-        assert not each.visible
         assert each.data.shape == SHAPE
         assert each.data.max() > 0
         assert each.metadata["invrecon"]["shows"]["quantity"] == "standard error"
@@ -272,6 +275,18 @@ def test_a_finer_haadf_is_placed_by_its_calibration(qtbot, viewer, times):
     for each in made(viewer):
         np.testing.assert_allclose(each.scale, maps[0].scale)
         np.testing.assert_allclose(each.translate, PLACE_NM)
+
+
+def test_maps_on_the_pixels_of_the_haadf(qtbot, viewer):
+    haadf, counts = scene(2)
+    image = add_haadf(viewer, haadf, **calibrated(PIXEL_NM / 2))
+    add_maps(viewer, counts)
+    dock = open_dock(viewer, grid="haadf")
+    press(qtbot, dock, dock.run_button)
+    for each in made(viewer):
+        assert each.data.shape[:2] == haadf.shape
+        np.testing.assert_allclose(each.scale, image.scale)
+        np.testing.assert_allclose(each.translate, image.translate)
 
 
 def test_pixels_that_do_not_fit_are_interpolated(qtbot, viewer):
