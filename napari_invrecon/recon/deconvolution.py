@@ -34,6 +34,7 @@ _ITERATIVE_BYTES = {  # likewise
     "l2": 150, "tikhonov": 100, "tv": 80, "l1": 80, "wavelet": 200, "roughness": 190, "denoiser": 340
 }  # fmt: skip
 _FAR = 3.0  # times the scale: how far from zero the data lie if they have a black level
+_BARE = 0.03  # of the scale: a result that varies less shows nothing
 _AT_MOST = "the most iterations allowed"
 
 
@@ -128,7 +129,7 @@ def deconvolution(
 
     history: list[Iterate] = []
     masked: list[int] = []  # pixels without a weight, of each piece
-    asked = False
+    asked = bare = False
     if len(pieces) == 1:
         y, w = scene.read(pieces[0].read)
         steps = deblur(blur, y, lam, w, missing=pieces[0].missing, threads=fft_workers())
@@ -136,6 +137,11 @@ def deconvolution(
         n_data = float(y.size if w is None else w.sum(dtype=np.float64))
         x, asked = yield from _shown(steps, scene, curve, lam, pieces[0], n_data, history)
         out[pieces[0].core] = scene.restore(x, y.shape, pieces[0])
+        bare = (
+            float(np.ptp(scene.blur.frame(y.shape, pieces[0].missing).crop(x)))
+            < _BARE
+            < float(np.nanmax(y) - np.nanmin(y))
+        )
     else:
 
         def solve(block: blocks.Block) -> Array:
@@ -177,7 +183,7 @@ def deconvolution(
         residual_over_noise=_finite(history[-1].residual if history else curve.residual_over_noise(lam)),
         n_iter=history[-1].step if history else 1 if scene.closed_form else blur.n_iter,
         stopped=stopped,
-        remarks=_remarks(scene, stopped, settings),
+        remarks=_remarks(scene, stopped, settings, bare=bare),
         heuristic=settings.heuristic,
         residual=[_finite(float(f"{i.residual:.6g}")) for i in history],
         objective=[_finite(float(f"{i.objective:.8g}")) for i in history],
@@ -277,9 +283,14 @@ def _why_stopped(scene: Scene, blur: Blur, history: list[Iterate], n_blocks: int
     return _AT_MOST
 
 
-def _remarks(scene: Scene, stopped: str, settings: DeconvolutionSettings) -> list[str]:
-    """What to beware of, in sentences."""
+def _remarks(scene: Scene, stopped: str, settings: DeconvolutionSettings, *, bare: bool) -> list[str]:
+    """What to beware of, in sentences; ``bare``: nothing but the mean is left of an image that has more."""
     found = []
+    if bare:
+        found.append(
+            "Nothing but the mean is left: with this λ the image tells this regulariser no more. Try a smaller λ, or "
+            "another regulariser, such as l2 for a faint lattice."
+        )
     if stopped == _AT_MOST and not settings.heuristic:
         found.append(
             f"Not converged: after n_iter={settings.n_iter} iterations x still changed by more than the tolerance of "

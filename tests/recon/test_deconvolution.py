@@ -301,6 +301,14 @@ def test_iterations_that_end_too_early_are_told():
     assert ir.deconvolve(y, PSF, lam=0.05).record["remarks"] == []
 
 
+def test_a_result_that_shows_nothing_is_told():
+    _, y = image("lattice", 4, 50, size=96)
+    gone, there = (ir.deconvolve(y, ir.gaussian_psf(4.0), regulariser="tikhonov", lam=lam).record for lam in (1e3, 0.1))
+    assert gone["remarks"][0].startswith("Nothing but the mean is left")
+    assert there["remarks"] == []
+    assert ir.deconvolve(np.full((32, 32), 7.0), PSF, lam=0.1).record["remarks"] == []
+
+
 # Blocks.
 
 
