@@ -13,6 +13,7 @@ from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.worker import Run
 from napari_invrecon.recon.record import array_hash
 from napari_invrecon.recon.solvers import Iterate, Steps
+from napari_invrecon.records.history import NOT_AS_THEY_ARE
 from napari_invrecon.records.schema import check_record
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ DOCKS = {
     "reconstruct_tilt_series": "Tomography",
 }
 _TASK = "Repeat"
-_NOT_AS_THEY_ARE = ("psf", "weights", "reference")  # made from what their layers show: known by the layers' names only
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def repeat(viewer: Viewer, layer: Layer) -> None:
     except ValueError as error:
         notify_failure(_TASK, error)
         return
-    candidates = _candidates(record, viewer.layers)
+    candidates = candidate_layers(record, viewer.layers)
 
     def start(found: Found) -> None:
         try:
@@ -104,7 +104,7 @@ def find_sources(record: dict[str, Any], candidates: dict[str, list[tuple[Layer,
     return Found(layers, tuple(changed))
 
 
-def _candidates(record: dict[str, Any], layers: Iterable[Layer]) -> dict[str, list[tuple[Layer, Any]]]:
+def candidate_layers(record: dict[str, Any], layers: Iterable[Layer]) -> dict[str, list[tuple[Layer, Any]]]:
     """By role, (layer, its data as the source was taken): the one of the source's name first.
 
     Layers that are not taken as they are, and those of a stack, come without data.
@@ -113,11 +113,11 @@ def _candidates(record: dict[str, Any], layers: Iterable[Layer]) -> dict[str, li
     for source in record["sources"]:
         if "layers" in source:
             found[source["role"]] = [(layer, None) for layer in layers]
-        elif source["role"] in _NOT_AS_THEY_ARE:
+        elif source["role"] in NOT_AS_THEY_ARE:
             if "layer" in source:
                 found[source["role"]] = [(layer, None) for layer in layers if layer.name == source["layer"]]
         elif "sha256" in source:
-            taken = [(layer, _taken(layer, source)) for layer in layers]
+            taken = [(layer, taken(layer, source)) for layer in layers]
             found[source["role"]] = sorted(
                 ((layer, array) for layer, array in taken if array is not None or layer.name == source.get("layer")),
                 key=lambda pair: pair[0].name != source.get("layer"),
@@ -125,7 +125,7 @@ def _candidates(record: dict[str, Any], layers: Iterable[Layer]) -> dict[str, li
     return found
 
 
-def _taken(layer: Layer, source: dict[str, Any]) -> Any:
+def taken(layer: Layer, source: dict[str, Any]) -> Any:
     """The layer's data in the shape of a source, without axes of length 1 that only the viewer needs; None if none."""
     if not isinstance(layer, Image) or layer.rgb or layer.multiscale:
         return None

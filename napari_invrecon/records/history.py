@@ -31,6 +31,8 @@ _ACQUIRED = (
     "dose_e_per_nm2",
     "frames_averaged",
 )
+# Sources that are made from what their layers or files show, so that these have other hashes.
+NOT_AS_THEY_ARE = ("psf", "weights", "reference")
 _HASHES = ("sha256", "sha256_first_64MiB")
 
 
@@ -61,9 +63,9 @@ class Origin:
         known = self.acquisition or {}
         if self.record is not None and self.record.get("result"):
             found["made_by"] = self.record["result"]["sha256"]
-            if "part" in self.record:
-                found["part"] = self.record["part"]
-        elif known.get("file_name"):
+            if "shows" in self.record:
+                found["shows"] = self.record["shows"]
+        if known.get("file_name") and (self.path or self.record is None):
             found["file"] = {"name": known["file_name"]} | ({"path": self.path} if self.path else {})
             found["file"] |= {name: known[name] for name in ("signal", *_HASHES) if name in known}
         acquired = {name: known[name] for name in _ACQUIRED if known.get(name) is not None}
@@ -145,5 +147,5 @@ def _remembered(record: Mapping[str, Any] | None) -> dict[str, Any]:
     """An earlier record and its history, as a history."""
     if record is None or not record.get("result"):
         return {}
-    alone = {name: copy.deepcopy(value) for name, value in record.items() if name not in ("history", "part")}
+    alone = {name: copy.deepcopy(value) for name, value in record.items() if name not in ("history", "shows")}
     return {**copy.deepcopy(record.get("history", {})), record["result"]["sha256"]: alone}

@@ -61,6 +61,23 @@ def replay(record: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
     return finish(again(record, by_role))
 
 
+def run(described: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
+    """What `brief` left of a record, run again on these sources; scripts call it."""
+    return finish(again(described, assign(described, sources)))
+
+
+def brief(record: dict[str, Any]) -> dict[str, Any]:
+    """What of a checked record decides the result."""
+    names = ("method", "settings", "sources", "lam", "n_iter", "stopped", *_DECIDES.get(record["method"], ()))
+    found = {name: record[name] for name in names}
+    passed_over = ("layer", "layers", "file", "acquired", "made_by", "shows", "shape", "dtype")
+    found["sources"] = [{k: v for k, v in each.items() if k not in passed_over} for each in record["sources"]]
+    for source in found["sources"]:
+        if source["role"] == "energy":  # its shape is the number of energies
+            source["shape"] = record["sources"][1]["shape"]
+    return found
+
+
 def assign(record: dict[str, Any], sources: Sequence[Any]) -> Sources:
     """Arrays in the order of a record's sources, by role; None for those that the record itself gives.
 
@@ -161,6 +178,7 @@ def _fuse(_: dict[str, Any], settings: dict[str, Any], sources: Sources) -> Step
     return fusion(sources["haadf"], sources["maps"], FusionSettings(**settings), sources.get("reference"))
 
 
+_DECIDES = {"align": ("alignment", "maps"), "elemental_maps": ("elements",), "fuse": ("coupling",)}
 _AGAIN: dict[str, Callable[[dict[str, Any], dict[str, Any], Sources], Steps[Any]]] = {
     "align": _align,
     "deconvolve": _deconvolve,

@@ -56,7 +56,7 @@ COMMON = {
     "started": "time",
     "seconds": "number",
     "?history": "objects by hash",
-    "?part": "count",
+    "?shows": "object",
 }
 SOURCE = {
     "role": "text",
@@ -67,7 +67,7 @@ SOURCE = {
     "?file": "file",
     "?acquired": "object",
     "?made_by": "hash",
-    "?part": "count",
+    "?shows": "object",
     "?layers": "objects",
     "?placement": "object",
 }
