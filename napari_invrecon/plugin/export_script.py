@@ -9,7 +9,7 @@ import numpy as np
 from napari_invrecon.io.atomic import whole
 from napari_invrecon.plugin.psf_layer import PsfLayer
 from napari_invrecon.plugin.regions import region
-from napari_invrecon.plugin.repeat import candidate_layers, find_sources, taken
+from napari_invrecon.plugin.repeat import as_taken, candidate_layers, find_sources
 from napari_invrecon.recon.measured_psf import MeasuredPSF
 from napari_invrecon.recon.record import array_hash
 from napari_invrecon.recon.solvers import Iterate, Steps
@@ -80,4 +80,4 @@ def source_array(source: dict[str, Any], layers: dict[str, Any]) -> Any:
         return region(layer, layers["image"]).mask()
     if isinstance(layer, list):
         return np.stack([np.asarray(each.data) for each in layer])
-    return taken(layer, source)
+    return as_taken(layer, source)

@@ -117,7 +117,7 @@ def candidate_layers(record: dict[str, Any], layers: Iterable[Layer]) -> dict[st
             if "layer" in source:
                 found[source["role"]] = [(layer, None) for layer in layers if layer.name == source["layer"]]
         elif "sha256" in source:
-            taken = [(layer, taken(layer, source)) for layer in layers]
+            taken = [(layer, as_taken(layer, source)) for layer in layers]
             found[source["role"]] = sorted(
                 ((layer, array) for layer, array in taken if array is not None or layer.name == source.get("layer")),
                 key=lambda pair: pair[0].name != source.get("layer"),
@@ -125,7 +125,7 @@ def candidate_layers(record: dict[str, Any], layers: Iterable[Layer]) -> dict[st
     return found
 
 
-def taken(layer: Layer, source: dict[str, Any]) -> Any:
+def as_taken(layer: Layer, source: dict[str, Any]) -> Any:
     """The layer's data in the shape of a source, without axes of length 1 that only the viewer needs; None if none."""
     if not isinstance(layer, Image) or layer.rgb or layer.multiscale:
         return None
