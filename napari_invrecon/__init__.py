@@ -28,8 +28,10 @@ from napari_invrecon.recon.record import Reconstruction, array_hash
 from napari_invrecon.recon.spectra import ElementalMaps, MapSettings, elemental_maps
 from napari_invrecon.recon.tomography import TomographySettings, reconstruct_tilt_series
 from napari_invrecon.records.history import with_history
+from napari_invrecon.records.methods import methods_paragraph
 from napari_invrecon.records.replay import replay
 from napari_invrecon.records.schema import check_record
+from napari_invrecon.records.script import script
 
 __all__ = [
     "AlignedSeries",
@@ -57,9 +59,11 @@ __all__ = [
     "fuse",
     "gaussian_psf",
     "lambda_curve",
+    "methods_paragraph",
     "naive",
     "reconstruct_tilt_series",
     "replay",
+    "script",
     "suggest_window",
     "with_history",
 ]

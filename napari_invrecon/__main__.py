@@ -75,6 +75,7 @@ def run_deconvolve(arguments: argparse.Namespace) -> None:
     from napari_invrecon.recon.deconvolution import deconvolve
     from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
     from napari_invrecon.recon.probe import GaussianPSF
+    from napari_invrecon.records.history import file_origin, with_origins
 
     check_output(arguments.output)
     found = read(arguments.file)
@@ -88,7 +89,8 @@ def run_deconvolve(arguments: argparse.Namespace) -> None:
         settings["pixel_size_nm"] = sides.pop()
     result = deconvolve(chosen[0].data, GaussianPSF(arguments.psf_sigma, arguments.psf_unit), **settings)
     print(f"λ = {result.lam:.3g} ({result.record['lam_rule']})")
-    leave(arguments.output, replace(chosen[0], data=result.data, record=result.record))
+    record = with_origins(result.record, {"image": file_origin(arguments.file, chosen[0])})
+    leave(arguments.output, replace(chosen[0], data=result.data, record=record))
 
 
 def add_output(parser: argparse.ArgumentParser, example: str) -> None:
@@ -148,24 +150,28 @@ def add_tomography(commands: argparse._SubParsersAction) -> None:
 def run_tomography(arguments: argparse.Namespace) -> None:
     """Leave the volume with its record in it, and the record as JSON beside it."""
     from napari_invrecon.io import Acquisition, Axis
-    from napari_invrecon.recon.alignment import AlignmentSettings, alignment, apply_alignment
+    from napari_invrecon.recon.alignment import AlignmentSettings, aligned_series, alignment
     from napari_invrecon.recon.tomography import TomographySettings, tomography
+    from napari_invrecon.records.history import Origin, file_origin, with_origins
 
     check_output(arguments.output)
     settings = TomographySettings(**settings_from(arguments, TomographySettings))
     series = _tilt_series(arguments)
     stack, angles = series.data, series.metadata["angles_deg"]
-    if arguments.crop:
-        y0, y1, x0, x1 = arguments.crop
-        stack = stack[:, y0:y1, x0:x1]
-    aligned = None
+    origin, crop = file_origin(arguments.file, series), arguments.crop
+    if crop:
+        stack = stack[:, crop[0] : crop[1], crop[2] : crop[3]]
+    placement = {"placement": {"interpolated": False, "start": crop[::2]}} if crop else {}
     if arguments.align:
-        aligned = finish_aloud(alignment(stack, angles, AlignmentSettings(tilt_axis=settings.tilt_axis)))
-        stack, angles = apply_alignment(stack, aligned)[aligned.used], aligned.angles_deg[aligned.used]
+        found = finish_aloud(alignment(stack, angles, AlignmentSettings(tilt_axis=settings.tilt_axis)))
+        aligned = aligned_series(stack, found)
+        stack, angles = aligned.data, aligned.angles_deg
+        earlier = with_origins(aligned.record, {"stack": origin})
+        earlier["sources"][0] |= placement
+        origin, placement = Origin(acquisition=origin.acquisition, record=earlier), {}
     result = finish_aloud(tomography(stack, angles, settings))
-    record = {**result.record, "file": arguments.file.name, "crop": arguments.crop}
-    if aligned is not None:
-        record["alignment"] = aligned.summary()
+    record = with_origins(result.record, {"stack": origin})
+    record["sources"][0] |= placement
     y, x = series.axes[-2:]
     sides = [(axis.unit, axis.scale * settings.bin) for axis in (x if settings.tilt_axis == "y" else y, y, x)]
     axes = [Axis(name, *side) for name, side in zip("zyx", sides, strict=True)]
@@ -206,6 +212,7 @@ def run_maps(arguments: argparse.Namespace) -> None:
 
     from napari_invrecon.io import Acquisition, read, write
     from napari_invrecon.recon.spectra import MapSettings, mapping
+    from napari_invrecon.records.history import file_origin, with_origins
 
     spectral = [each for each in read(arguments.file) if each.kind == "spectrum image"]
     chosen = [each for each in spectral if arguments.signal in (None, each.name)]
@@ -217,12 +224,14 @@ def run_maps(arguments: argparse.Namespace) -> None:
     settings = MapSettings(**settings_from(arguments, MapSettings))
     result = finish_aloud(mapping(image.data, energy, _windows(arguments, image, energy), settings))
     arguments.output.mkdir(parents=True, exist_ok=True)
-    record = {**result.record, "file": arguments.file.name, "signal": image.name}
-    for told, data, variance in zip(result.record["elements"], result.data, result.variance, strict=True):
+    record = with_origins(result.record, {"spectrum image": file_origin(arguments.file, image)})
+    for part, (told, data, variance) in enumerate(zip(record["elements"], result.data, result.variance, strict=True)):
         stem = f"{told['element']}_{told['line']}".strip("_")
-        for name, values in ((stem, data), (f"{stem}_sigma", np.sqrt(variance))):
+        sigma = {"shows": {"quantity": "standard deviation", "element": told["element"]}}
+        for name, values, what in ((stem, data, {"part": part}), (f"{stem}_sigma", np.sqrt(variance), sigma)):
             about = image.metadata | {"element": told["element"], "line": told["line"]}
-            write(arguments.output / f"{name}.tif", Acquisition(values, image.axes[1:], name, "map", about, record))
+            saved = Acquisition(values, image.axes[1:], name, "map", about, record | what)
+            write(arguments.output / f"{name}.tif", saved)
         shape = "" if told["exponent"] is None else f", r = {told['exponent']:.3g} from {told['share_px'] or 'all'} px"
         print(f"{stem}: {told['total']:.5g} ± {told['total_sigma']:.2g}{shape}")
     beside = arguments.output / "maps.json"
@@ -292,6 +301,7 @@ def run_fuse(arguments: argparse.Namespace) -> None:
 
     from napari_invrecon.io import read
     from napari_invrecon.recon.fusion import FusionSettings, fusion
+    from napari_invrecon.records.history import file_origin, with_origins
 
     settings = settings_from(arguments, FusionSettings)
     haadf = _haadf(read(arguments.haadf), arguments)
@@ -302,15 +312,23 @@ def run_fuse(arguments: argparse.Namespace) -> None:
     settings["elements"] = ", ".join(maps)
     stack = np.stack([np.asarray(each.data) for each in maps.values()])
     result = finish_aloud(fusion(np.asarray(haadf.data), stack, FusionSettings(**settings)))
-    record = {**result.record, "files": [arguments.haadf.name, *(path.name for path in arguments.maps)]}
+    paths = {path.name: path for path in arguments.maps}
+    origins = [file_origin(paths[each.metadata["file_name"]], each) for each in maps.values()]
+    record = with_origins(result.record, {"haadf": file_origin(arguments.haadf, haadf), "maps": origins})
     print(f"coupling {record['coupling']}, λ = {result.lam:.3g}", *record["flags"], sep="\n")
     arguments.output.mkdir(parents=True, exist_ok=True)
     shown = replace(next(iter(maps.values())), metadata=haadf.metadata, kind="image")
-    _leave_on(arguments.output / "residual.tif", shown, result.haadf_residual, record)
+    _leave_on(
+        arguments.output / "residual.tif",
+        shown,
+        result.haadf_residual,
+        record | {"shows": {"quantity": "haadf residual"}},
+    )
     for number, (element, source) in enumerate(maps.items()):
-        _leave_on(arguments.output / f"{element}.tif", source, result.data[number], record)
+        _leave_on(arguments.output / f"{element}.tif", source, result.data[number], record | {"part": number})
         if result.standard_error is not None:
-            _leave_on(arguments.output / f"{element}_error.tif", source, result.standard_error[number], record)
+            shows = {"shows": {"quantity": "standard error", "element": element}}
+            _leave_on(arguments.output / f"{element}_error.tif", source, result.standard_error[number], record | shows)
     beside = arguments.output / "fuse.json"
     beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(beside)
@@ -359,6 +377,62 @@ def _maps(found: list[Acquisition], wanted: str) -> dict[str, Acquisition]:
         what = f"no map of {', '.join(missing)}" if missing else "no elemental map"
         raise ValueError(f"there is {what} among {held}: name --elements that there are, or the maps after an element")
     return {each: maps[each] for each in names}
+
+
+def add_apply(commands: argparse._SubParsersAction) -> None:
+    """``apply``: what was done to one file, done to others."""
+    parser = commands.add_parser("apply", help="apply the settings of a result's record to other files")
+    parser.add_argument("record", type=Path, metavar="RECORD", help="the .json beside a result, or the result itself")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="results that are there already are kept"
+    )
+    parser.add_argument(
+        "--choose-lambda", action="store_true", help="choose λ for each file anew; default: as it was used"
+    )
+    parser.add_argument("--signal", default="", metavar="NAME", help="which signal of files with several")
+    parser.add_argument(
+        "--source",
+        action="append",
+        default=[],
+        metavar="ROLE=FILE",
+        help="the file of a source that is not in the record, such as psf=probe.npy",
+    )
+    parser.set_defaults(run=run_apply)
+
+
+def run_apply(arguments: argparse.Namespace) -> None:
+    """A line a file and a summary; an error where any file failed."""
+    from napari_invrecon.recon.solvers import finish
+    from napari_invrecon.records.apply import apply_steps, is_done, load_record, recipe
+
+    given = {role: Path(path) for role, _, path in (each.partition("=") for each in arguments.source)}
+    made_by = recipe(
+        load_record(arguments.record), choose_lambda=arguments.choose_lambda, signal=arguments.signal, given=given
+    )
+    targets = [made_by.output(file, arguments.output) for file in arguments.files]
+    twice = [target.name for target in targets if targets.count(target) > 1]
+    if twice:
+        raise ValueError(f"several files would become {twice[0]}: apply the record to one folder at a time")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    counts = {"done": 0, "already there": 0, "failed": 0}
+    for file, target in zip(arguments.files, targets, strict=True):
+        try:
+            if is_done(target, file, made_by.told()):
+                outcome, said = "already there", f"already there as {target}"
+            else:
+                record = finish(apply_steps(made_by, file, target))
+                lam = f"λ = {record['lam']:.3g} ({record['lam_rule']}), " if record["lam"] else ""
+                outcome, said = "done", f"{lam}{record['seconds']:.3g} s, {target}"
+        except Exception as error:
+            outcome, said = "failed", f"failed: {error or type(error).__name__}"
+        counts[outcome] += 1
+        print(f"{file.name}: {said}", flush=True)
+    print(", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+    if counts["failed"]:
+        raise RuntimeError(
+            f"{counts['failed']} of {len(targets)} files failed: mend them and run the same command again"
+        )
 
 
 def finish_aloud(steps: Steps[Result]) -> Result:
@@ -422,6 +496,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_tomography(commands)
     add_maps(commands)
     add_fuse(commands)
+    add_apply(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)

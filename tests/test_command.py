@@ -82,8 +82,10 @@ def test_tomography_leaves_a_calibrated_volume_and_its_record(
     assert "4 iterations: all iterations done" in printed
     record = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
     assert record["method"] == "reconstruct_tilt_series"
-    assert record["file"] == "particles_tilt_series.mrc"
-    assert len(record["alignment"]["angles_deg"]) == 71
+    aligned = record["history"][record["sources"][0]["made_by"]]
+    assert aligned["sources"][0]["file"]["name"] == "particles_tilt_series.mrc"
+    assert aligned["sources"][0]["placement"]["start"] == [32, 8]
+    assert len(aligned["alignment"]["angles_deg"]) == 71
     (stack,) = read(Path(source))
     with mrcfile.open(out) as mrc:
         assert mrc.data.shape == (28, 8, 28)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_invrecon.io.atomic import whole
+from napari_invrecon.plugin.placement import place
 from napari_invrecon.plugin.psf_layer import PsfLayer
 from napari_invrecon.plugin.regions import region
 from napari_invrecon.plugin.repeat import as_taken, candidate_layers, find_sources
@@ -78,6 +79,8 @@ def source_array(source: dict[str, Any], layers: dict[str, Any]) -> Any:
         return ~region(layer, layers["image"]).mask()
     if role == "reference":
         return region(layer, layers["image"]).mask()
+    if role == "haadf":
+        return place(layer, layers["maps"][0]).read(layer.data)
     if isinstance(layer, list):
         return np.stack([np.asarray(each.data) for each in layer])
     return as_taken(layer, source)

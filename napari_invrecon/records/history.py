@@ -10,9 +10,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_invrecon.io.acquisition import Acquisition
     from napari_invrecon.recon.record import Reconstruction
 
 # What of an acquisition's metadata a record keeps: what a paper states.
@@ -63,13 +65,21 @@ class Origin:
         known = self.acquisition or {}
         if self.record is not None and self.record.get("result"):
             found["made_by"] = self.record["result"]["sha256"]
-            if "shows" in self.record:
-                found["shows"] = self.record["shows"]
+            if "part" in self.record:
+                found["part"] = self.record["part"]
         if known.get("file_name") and (self.path or self.record is None):
             found["file"] = {"name": known["file_name"]} | ({"path": self.path} if self.path else {})
             found["file"] |= {name: known[name] for name in ("signal", *_HASHES) if name in known}
         acquired = {name: known[name] for name in _ACQUIRED if known.get(name) is not None}
         return found | ({"acquired": acquired} if acquired else {})
+
+
+def file_origin(path: Path | str, acquisition: Acquisition) -> Origin:
+    """Of a signal as `io.read` gave it; a saved result brings its record along."""
+    sides = {axis.scale for axis in acquisition.axes[-2:] if axis.unit == "nm"}
+    known = acquisition.metadata | {"signal": acquisition.name}
+    known |= {"pixel_size_nm": sides.pop()} if len(sides) == 1 else {}
+    return Origin(path=str(Path(path).resolve()), acquisition=known, record=acquisition.record)
 
 
 def with_origins(record: dict[str, Any], origins: Mapping[str, Origin | Sequence[Origin]]) -> dict[str, Any]:
@@ -147,5 +157,5 @@ def _remembered(record: Mapping[str, Any] | None) -> dict[str, Any]:
     """An earlier record and its history, as a history."""
     if record is None or not record.get("result"):
         return {}
-    alone = {name: copy.deepcopy(value) for name, value in record.items() if name not in ("history", "shows")}
+    alone = {name: copy.deepcopy(value) for name, value in record.items() if name not in ("history", "part", "shows")}
     return {**copy.deepcopy(record.get("history", {})), record["result"]["sha256"]: alone}

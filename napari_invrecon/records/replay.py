@@ -70,7 +70,7 @@ def brief(record: dict[str, Any]) -> dict[str, Any]:
     """What of a checked record decides the result."""
     names = ("method", "settings", "sources", "lam", "n_iter", "stopped", *_DECIDES.get(record["method"], ()))
     found = {name: record[name] for name in names}
-    passed_over = ("layer", "layers", "file", "acquired", "made_by", "shows", "shape", "dtype")
+    passed_over = ("layer", "layers", "file", "acquired", "made_by", "part", "placement", "shape", "dtype")
     found["sources"] = [{k: v for k, v in each.items() if k not in passed_over} for each in record["sources"]]
     for source in found["sources"]:
         if source["role"] == "energy":  # its shape is the number of energies

@@ -56,7 +56,9 @@ COMMON = {
     "started": "time",
     "seconds": "number",
     "?history": "objects by hash",
+    "?part": "count",
     "?shows": "object",
+    "?applied": "object",
 }
 SOURCE = {
     "role": "text",
@@ -67,9 +69,9 @@ SOURCE = {
     "?file": "file",
     "?acquired": "object",
     "?made_by": "hash",
-    "?shows": "object",
-    "?layers": "objects",
+    "?part": "count",
     "?placement": "object",
+    "?layers": "objects",
 }
 _ARRAY = {"shape": "counts", "dtype": "text", "sha256": "hash"}
 _FILE = {"name": "text", "?path": "text", "?signal": "text", "?sha256": "hash", "?sha256_first_64MiB": "hash"}
@@ -131,7 +133,6 @@ METHODS: dict[str, Method] = {
             "?blocks": "object?",
             "gain": "number?",
             "flags": "list of text",
-            "?shows": "object",
         },
         ("reference",),
     ),

@@ -102,12 +102,13 @@ def _expression(source: dict[str, Any], made: Mapping[str, str], saved: Mapping[
         return _open(saved[digest], source)
     if digest in made:
         return made[digest]
-    if made_by in made and ("shows" in source or not digest):
+    if made_by in made and ("part" in source or not digest):
         return made[made_by] + _part(source)
     if "layers" in source:
         planes = [_expression(each, made, saved) for each in source["layers"]]
         return f"np.stack([{', '.join(planes)}])" if all(planes) else ""
-    if "path" in source.get("file", {}) and source.get("role") not in NOT_AS_THEY_ARE:
+    interpolated = source.get("placement", {}).get("interpolated", False)
+    if "path" in source.get("file", {}) and source.get("role") not in NOT_AS_THEY_ARE and not interpolated:
         return _open(source["file"]["path"], source)
     return ""
 
@@ -116,6 +117,8 @@ def _open(path: str, source: dict[str, Any]) -> str:
     file, wanted = source.get("file", {}), [repr(path)]
     if "signal" in file and path == file.get("path"):
         wanted.append(f"signal={file['signal']!r}")
+    if any(source.get("placement", {}).get("start", ())) and path == file.get("path"):
+        wanted.append(f"start={tuple(source['placement']['start'])}")
     wanted += [f"shape={tuple(source['shape'])}"] if "shape" in source else []
     wanted += [f"sha256={source['sha256']!r}"] if "sha256" in source else []
     return f"open_source({', '.join(wanted)})"
@@ -123,5 +126,4 @@ def _open(path: str, source: dict[str, Any]) -> str:
 
 def _part(shown: dict[str, Any]) -> str:
     """The index of the part of a result that a layer shows."""
-    index = shown.get("shows", {}).get("index")
-    return "" if index is None else f"[{index}]"
+    return f"[{shown['part']}]" if "part" in shown else ""

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def open_source(
-    path: str | Path, *, signal: str | None = None, shape: Sequence[int] | None = None, sha256: str | None = None
+    path: str | Path,
+    *,
+    signal: str | None = None,
+    shape: Sequence[int] | None = None,
+    sha256: str | None = None,
+    start: tuple[int, int] = (0, 0),
 ) -> Any:
     """The array of a source.
 
@@ -29,6 +34,8 @@ def open_source(
         As it was used: axes of length 1 are put in or taken out.
     sha256
         Of the array in this shape; not checked if not given.
+    start
+        The first row and column that were used; as many as ``shape`` says.
 
     Raises
     ------
@@ -43,7 +50,8 @@ def open_source(
     named = [array for name, array in found if signal in (None, name)]
     if not named:
         raise ValueError(f"{path.name} holds {', '.join(repr(name) for name, _ in found)}, but no signal {signal!r}")
-    fitting = [array for array in named if shape is None or _bare(array.shape) == _bare(shape)]
+    cut = [array if shape is None else _cut(array, start, shape) for array in named]
+    fitting = [array for array in cut if shape is None or _bare(array.shape) == _bare(shape)]
     if not fitting:
         shapes = " and ".join(str(tuple(array.shape)) for array in named)
         raise ValueError(f"{path.name} holds an array {shapes}: expected {tuple(shape or ())}; give the original file")
@@ -62,6 +70,14 @@ def matches(array: Any, sha256: str) -> bool:
     differs = "NOT the recorded one; other versions or machines may round differently"
     print(f"SHA-256 {array_hash(array)}: {'the same array, bit for bit' if same else differs}")  # noqa: T201
     return same
+
+
+def _cut(array: Any, start: tuple[int, int], shape: Sequence[int]) -> Any:
+    """The rows and columns that were used of an image or a stack."""
+    if array.ndim < 2 or len(shape) < 2:
+        return array
+    (y, x), (ny, nx) = start, shape[-2:]
+    return array[..., y : y + ny, x : x + nx]
 
 
 def _bare(shape: Sequence[int]) -> list[int]:

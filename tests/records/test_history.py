@@ -42,10 +42,10 @@ def test_a_result_that_was_not_used_is_no_history(chain):
 def test_four_steps_stay_small_and_each_is_kept_once(chain):
     aligned, volume, whole, fused = chain
     record = with_history(whole, aligned, volume)
-    elements = [Origin(layer=name, record=record | {"shows": {"index": i}}) for i, name in enumerate(("Ce", "Co"))]
+    elements = [Origin(layer=name, record=record | {"part": i}) for i, name in enumerate(("Ce", "Co"))]
     found = with_origins(fused.record, {"haadf": Origin(layer="HAADF", record=record), "maps": elements})
     assert [each["method"] for each in steps(found)] == ["align", "reconstruct_tilt_series", "deconvolve", "fuse"]
-    assert [each["shows"]["index"] for each in found["sources"][1]["layers"]] == [0, 1]
+    assert [each["part"] for each in found["sources"][1]["layers"]] == [0, 1]
     alone = [len(json.dumps(each.record)) for each in (aligned, volume, whole, fused)]
     assert len(json.dumps(found)) < sum(alone) + 2000
     assert ir.check_record(json.loads(json.dumps(found))) == found

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+from pathlib import Path
 
 import pytest
 from recorded import METHODS, recorded
@@ -9,6 +11,8 @@ from recorded import METHODS, recorded
 import napari_invrecon as ir
 from napari_invrecon.recon.record import SCHEMA
 from napari_invrecon.records import schema
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -21,6 +25,26 @@ def test_every_method_s_record_has_the_schema_s_fields_and_no_others(method):
 
 def test_every_method_is_tried():
     assert METHODS.keys() == schema.METHODS.keys()
+
+
+def test_the_document_has_every_field_of_the_schema_and_every_method_no_others():
+    """Each section's tables against the schema's."""
+    text = (REPOSITORY / "docs" / "record.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^#{2,3} ([^\n]*)\n(.*?)(?=^#{2,3} |\Z)", text, re.MULTILINE | re.DOTALL))
+
+    def fields(section):
+        rows = re.findall(r"^\| (`[^|]*`) \|", sections[section], re.MULTILINE)
+        return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+    def names(table):
+        return {name.removeprefix("?") for name in table}
+
+    assert fields("Fields of every record") == names(schema.COMMON)
+    assert fields("A source") == names(schema.SOURCE)
+    for method, described in schema.METHODS.items():
+        assert fields(method) == names(described.fields), method
+        for role in (*described.sources, *described.optional_sources):
+            assert f"`{role}`" in sections[method]
 
 
 @pytest.mark.parametrize("method", ["align", "reconstruct_tilt_series"])

@@ -76,7 +76,7 @@ def test_a_source_without_a_file_is_named():
 
 def test_a_layer_that_shows_one_map_is_one_map(tmp_path):
     result, sources = recorded("fuse")
-    record = result.record | {"shows": {"index": 1}}
+    record = result.record | {"part": 1}
     done = run(script(record, "Co", with_files(record, sources, tmp_path)), tmp_path, "out.npy")
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), result.data[1])
