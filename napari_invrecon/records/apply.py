@@ -62,7 +62,7 @@ class Recipe:
 
     def told(self) -> dict[str, Any]:
         """What tells one recipe from another, JSON-plain."""
-        kept = ("method", "settings", "lam", "coupling", "elements")
+        kept = ("method", "settings", "lam", "coupling", "edge_px", "elements")
         steps = [{name: each[name] for name in kept if name in each} for each in self.chain]
         return {"steps": steps, "choose_lambda": self.choose_lambda, "signal": self.signal}
 

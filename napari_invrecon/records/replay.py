@@ -69,7 +69,7 @@ def run(described: dict[str, Any], sources: Sequence[Any]) -> Reconstruction:
 def brief(record: dict[str, Any]) -> dict[str, Any]:
     """What of a checked record decides the result."""
     names = ("method", "settings", "sources", "lam", "n_iter", "stopped", *_DECIDES.get(record["method"], ()))
-    found = {name: record[name] for name in names}
+    found = {name: record[name] for name in names if name in record}
     passed_over = ("layer", "layers", "file", "acquired", "made_by", "part", "placement", "shape", "dtype")
     found["sources"] = [{k: v for k, v in each.items() if k not in passed_over} for each in record["sources"]]
     for source in found["sources"]:
@@ -178,7 +178,7 @@ def _fuse(_: dict[str, Any], settings: dict[str, Any], sources: Sources) -> Step
     return fusion(sources["haadf"], sources["maps"], FusionSettings(**settings), sources.get("reference"))
 
 
-_DECIDES = {"align": ("alignment", "maps"), "elemental_maps": ("elements",), "fuse": ("coupling",)}
+_DECIDES = {"align": ("alignment", "maps"), "elemental_maps": ("elements",), "fuse": ("coupling", "edge_px")}
 _AGAIN: dict[str, Callable[[dict[str, Any], dict[str, Any], Sources], Steps[Any]]] = {
     "align": _align,
     "deconvolve": _deconvolve,
