@@ -74,7 +74,7 @@ def matches(array: Any, sha256: str) -> bool:
 
 def _cut(array: Any, start: tuple[int, int], shape: Sequence[int]) -> Any:
     """The rows and columns that were used of an image or a stack."""
-    if array.ndim < 2 or len(shape) < 2:
+    if array.ndim < 2 or array.ndim != len(shape):
         return array
     (y, x), (ny, nx) = start, shape[-2:]
     return array[..., y : y + ny, x : x + nx]
