@@ -121,10 +121,14 @@ def fusion(haadf: Any, maps: Any, settings: FusionSettings, reference: Any = Non
     choice = yield from choose(scene, settings, vacuum)
     coupling, lam = choice.coupling, choice.lam
     scene = dataclasses.replace(scene, edge_px=choice.edge_px)
-    if settings.grid == "haadf":
+    start: Solution | None = None
+    if settings.grid == "haadf" and given.sampling is not None:
+        coarse = yield from _shown(_solved(scene, coupling, lam, settings.n_iter, settings, None), "fusing")
+        spread = given.sampling.spread
+        start = dataclasses.replace(coarse, x=spread(coarse.x), dual=spread(coarse.dual) / given.sampling.ratio)
         scene = dataclasses.replace(given, scene=scene).on_haadf()
     edge = _edge(scene, settings)
-    solution = yield from _shown(_solved(scene, coupling, lam, settings.n_iter, settings, edge), "fusing")
+    solution = yield from _shown(_solved(scene, coupling, lam, settings.n_iter, settings, edge, start), "fusing")
     error = yield from _standard_error(scene, coupling, lam, solution, settings, edge)
     used = scene.power if coupling == "power" else scene.linear
     residual = used.residual(scene.haadf, solution.x)

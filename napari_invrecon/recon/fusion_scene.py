@@ -72,7 +72,7 @@ class Scene:
         """The solution for one coupling and λ (per pixel of the maps); ``problem``, if at hand, is the coupled one."""
         sampling = self.problem.sampling
         weight = lam if sampling is None else lam / sampling.ratio
-        first = start or self.start()
+        first = self.start() if start is None else start
         if coupling == "power":
             return gauss_newton(self.problem, self.power, self.haadf, weight, first, n_iter=n_iter, tolerance=tolerance)
         return primal_dual(problem or self.coupled(coupling), weight, first, n_iter=n_iter, tolerance=tolerance)
@@ -144,7 +144,7 @@ class Input:
             problem=dataclasses.replace(self.scene.problem, sampling=self.sampling, **blank),
             linear=found[0],
             power=dataclasses.replace(found[1], psf_sigma_px=found[1].psf_sigma_px * ratio),
-            edge_px=self.scene.edge_px * float(np.sqrt(ratio)),
+            edge_px=self.scene.edge_px * ratio,
         )
 
 

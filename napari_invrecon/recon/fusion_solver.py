@@ -19,7 +19,7 @@ from napari_invrecon.recon.operators import Array, fft_workers, in_slabs
 from napari_invrecon.recon.sampling import Sampling
 from napari_invrecon.recon.solvers import Iterate, Steps
 
-_STEP = 1.0  # τ for x in units of its noise and per pixel of the maps on an edge; σ = 1/(8τ), half that with P
+_STEP = 1.0  # τ for x in units of its noise, over the ratio of pixels; σ = 1/(8τ), half that with P
 _RELAXATION = 1.8
 _CHECK_EVERY = 10
 _THREADED = 1 << 15  # pixels: below, handing rows out to threads costs more than it saves
@@ -109,9 +109,9 @@ def primal_dual(
     projected = dual - problem.guide * (problem.guide * dual).sum(1, keepdims=True)
     feasible, ahead, pull = u.copy(), u.copy(), np.zeros((n_row, n_column), np.float32)
     data = problem.data if sampling is None else np.full(u.shape, np.nan, np.float32)
-    tau = np.float32(_STEP if sampling is None else _STEP * sampling.ratio)
+    tau = np.float32(_STEP if sampling is None else _STEP / sampling.ratio)
     sigma = 1 / (8 * tau) if sampling is None else 1 / (16 * tau)
-    push = None if sampling is None else np.zeros(problem.data.shape, np.float32)
+    push = None if sampling is None else _data_slope(problem, sampling(x))
     coupled, threads = bool(problem.slope.any()), threads_for(u.shape)
 
     def primal(first: int, last: int) -> float:
@@ -150,6 +150,14 @@ def primal_dual(
         if (yield Iterate(step, n_iter, best, history[-1])):
             break
     return Solution(best, dual, tuple(history), step, converged)
+
+
+def _data_slope(problem: FusionProblem, seen: Array) -> Array:
+    """∂D/∂(P x/unit), which the dual variable of the data is at the minimiser; 0 where nothing is known."""
+    unit = problem.unit[:, None, None]
+    z = seen + problem.background[:, None, None]
+    slope = unit * (1 - problem.data / np.maximum(z, 1e-3 * unit)) if problem.counts else (z - problem.data) / unit
+    return np.asarray(np.nan_to_num(slope), np.float32)
 
 
 def _data_dual(push: Array, ahead: Array, problem: FusionProblem, sigma: np.float32) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from scipy.sparse import csr_array
 
 if TYPE_CHECKING:
@@ -53,8 +54,10 @@ class Sampling:
         return _applied(self.rows.T, self.columns.T, y)
 
     def spread(self, y: Array) -> Array:
-        """Each fine pixel the mean of the coarse ones that it is part of: (…, y, x) → (…, Y, X)."""
-        return np.asarray(self.adjoint(y) / np.maximum(self.adjoint(np.ones(self.coarse, np.float32)), 1e-12))
+        """A smooth fine image of the coarse ones' means: (…, y, x) → (…, Y, X)."""
+        mean = self.adjoint(y) / np.maximum(self.adjoint(np.ones(self.coarse, np.float32)), 1e-12)
+        width = (0,) * (y.ndim - 2) + (self.ratio / 2,) * 2
+        return np.asarray(gaussian_filter(mean, width, mode="nearest"))
 
 
 def _along(n_fine: int, n: int, sigma_px: float) -> Any:

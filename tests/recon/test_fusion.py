@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from fusion_phantoms import psnr, specimen
+from fusion_phantoms import psnr, rmse, specimen
 
 import napari_invrecon as ir
 from napari_invrecon.recon.detector import thin
 from napari_invrecon.recon.fusion import FusionSettings, fusion
 from napari_invrecon.recon.fusion_scene import prepare
+from napari_invrecon.recon.fusion_settings import for_each
 from napari_invrecon.recon.fusion_solver import FusionProblem, objective, primal_dual
 from napari_invrecon.recon.guided_tv import (
     edge_field,
@@ -15,6 +16,7 @@ from napari_invrecon.recon.guided_tv import (
     guided_gradient_adjoint,
     guided_variation,
 )
+from napari_invrecon.recon.sampling import Sampling
 from napari_invrecon.recon.solvers import finish
 
 SHAPE = (48, 64)
@@ -227,3 +229,139 @@ def test_a_reference_region_comes_out_flat():
     assert flat.lam >= ir.fuse(haadf, counts, coupling="edges").lam * 0.999
     with pytest.raises(ValueError, match="array of bool"):
         ir.fuse(haadf, counts, vacuum[:10], **QUICK)
+
+
+def test_sampling_and_its_adjoint():
+    rng = np.random.default_rng(0)
+    for fine, sigma in (((23, 40), 0.0), ((23, 40), 0.8), ((30, 30), 0.0)):
+        P = Sampling.between(fine, (10, 15), sigma)
+        x, y = rng.random((2, *fine)).astype(np.float32), rng.random((2, 10, 15)).astype(np.float32)
+        assert np.vdot(P(x), y) == pytest.approx(float(np.vdot(x, P.adjoint(y))), rel=1e-5)
+        np.testing.assert_allclose(P(np.ones(fine, np.float32)), 1, rtol=1e-5)
+        if sigma == 0:
+            np.testing.assert_allclose(P(x).mean((1, 2)), x.mean((1, 2)), rtol=1e-5)
+    whole = Sampling.between((20, 30), (10, 15))
+    x = rng.random((20, 30)).astype(np.float32)
+    np.testing.assert_allclose(whole(x), x.reshape(10, 2, 15, 2).mean((1, 3)), rtol=1e-5)
+
+
+def test_a_haadf_in_another_ratio_is_averaged_by_area(domains):
+    _, counts, haadf = domains
+    finer = np.kron(haadf, np.ones((3, 3)))
+    odd = finer.reshape(72, 2, 96, 2).mean((1, 3))  # 1.5 pixels for one
+    result = ir.fuse(odd, counts, **QUICK)
+    assert result.record["haadf_binning"] == pytest.approx(1.5)
+    other = ir.fuse(haadf, counts, **QUICK).data
+    assert np.corrcoef(result.data.ravel(), other.ravel())[0, 1] > 0.97
+
+
+def test_the_result_on_the_haadfs_pixels():
+    truth, counts, haadf = specimen("core-shell", 10, (24, 32), finer=4)
+    coarse = ir.fuse(haadf, counts, coupling="edges", lam=4.0)
+    result = ir.fuse(haadf, counts, coupling="edges", lam=4.0, grid="haadf")
+    assert result.data.shape == (3, 96, 128)
+    assert result.haadf_residual.shape == (96, 128)
+    objective = np.array(result.record["objective"])
+    assert np.all(np.diff(objective) <= 0)
+    assert objective[-1] < objective[0]
+    seen = Sampling.between((96, 128), (24, 32))(result.data)
+    assert seen.sum() == pytest.approx(counts.sum(), rel=0.06)
+    assert psnr(seen, truth) > psnr(coarse.data, truth) - 2
+
+
+def test_the_data_seen_through_averages_have_the_right_minimiser():
+    rng = np.random.default_rng(2)
+    b = rng.poisson(20, (2, 8, 10)).astype(np.float32)
+    P = Sampling.between((16, 20), (8, 10))
+    none = np.zeros((2, 16, 20), np.float32)
+    unit = np.sqrt(b.mean((1, 2)))
+    g = np.zeros(2, np.float32)
+    problem = FusionProblem(b, unit, True, g, True, none, np.zeros_like(none), np.zeros((16, 20), np.float32), P)
+    x = finish(primal_dual(problem, 0.3, P.spread(b), n_iter=3000, tolerance=0.0)).x
+    least = objective(problem, x, 0.3)
+    for _ in range(20):
+        other = np.maximum(x + 0.3 * rng.standard_normal(x.shape).astype(np.float32), 0)
+        assert objective(problem, other, 0.3) > least
+    for factor in (0.98, 1.02):
+        assert objective(problem, x * np.float32(factor), 0.3) > least
+
+
+def test_blocks_meet_without_a_seam(domains, monkeypatch):
+    monkeypatch.setattr("napari_invrecon.recon.fusion._edge", lambda scene, settings: 60)
+    _, counts, haadf = specimen("domains", 10, (64, 160))
+    blocks = ir.fuse(haadf, counts, coupling="both", lam=1.0, tolerance=0.0, n_iter=300)
+    monkeypatch.undo()
+    whole = ir.fuse(haadf, counts, coupling="both", lam=1.0, tolerance=0.0, n_iter=300)
+    assert blocks.record["blocks"]["edge_px"] == 60
+    off = np.abs(blocks.data - whole.data)
+    assert off.max() < 0.15
+    assert np.sqrt(np.mean(off**2)) < 0.01
+
+
+def test_too_little_memory_says_so(domains):
+    with pytest.raises(ValueError, match=r"memory_gb=0\.1"):
+        ir.fuse(np.ones((384, 512)), np.ones((8, 48, 64)), memory_gb=0.1, grid="haadf", lam=1.0, coupling="none")
+
+
+def test_values_for_each_element():
+    names = ("Ce", "Co")
+    assert for_each("x", "", names, 1.0).tolist() == [1, 1]
+    assert for_each("x", "3", names, 1.0).tolist() == [3, 3]
+    assert for_each("x", "3, 2", names, 1.0).tolist() == [3, 2]
+    assert for_each("x", "Co=2,Ce=3", names, 1.0).tolist() == [3, 2]
+    for text, message in (
+        ("1, 2, 3", "3 numbers for 2 elements"),
+        ("Ni=2", "no element is named 'Ni'"),
+        ("Ce=2, 3", "name every element"),
+        ("-1", "numbers from 0 up"),
+        ("much", "numbers from 0 up"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            for_each("x", text, names, 1.0)
+
+
+def test_sensitivity_and_fractions(domains):
+    _, counts, haadf = domains
+    plain = ir.fuse(haadf, counts, elements="Ce, Co, O", **QUICK)
+    result = ir.fuse(haadf, counts, elements="Ce, Co, O", sensitivity="Co=2, Ce=1, O=4", k_factors="1, 1, 2", **QUICK)
+    np.testing.assert_allclose(result.data * np.array([1, 2, 4])[:, None, None], plain.data, rtol=1e-5)
+    weighted = result.data * np.array([1, 1, 2])[:, None, None]
+    np.testing.assert_allclose(result.composition, weighted / weighted.sum(0), rtol=1e-5)
+    assert plain.composition is None
+
+
+def test_a_background_for_each_element():
+    truth, counts, haadf = specimen("core-shell", 10, SHAPE)
+    background = np.array([1.0, 4.0, 2.0])
+    counts = counts + np.random.default_rng(5).poisson(background[:, None, None] * np.ones((3, *SHAPE)))
+    data = ir.fuse(haadf, counts, background="1, 4, 2", **QUICK).data
+    np.testing.assert_allclose(data.mean((1, 2)), truth.mean((1, 2)), atol=0.3)
+
+
+def test_the_haadfs_slopes_by_atomic_number(domains):
+    _, counts, haadf = domains
+    record = ir.fuse(haadf, counts, elements="Ti_K, Fe, Cu", calibration="Z", gamma=2.0, **QUICK).record
+    slopes = np.array(record["calibration"]["slopes"])
+    np.testing.assert_allclose(slopes / slopes[0], np.array([22, 26, 29]) ** 2 / 22**2, rtol=1e-4)
+    with pytest.raises(ValueError, match="no element's symbol"):
+        ir.fuse(haadf, counts, elements="Ti, Fe, Xx", calibration="Z", **QUICK)
+
+
+def test_half_a_pixels_shift_is_found():
+    truth, counts, haadf = specimen("domains", 10, (96, 96), shift=(1.5, -1.5), seed=2)
+    result = ir.fuse(haadf, counts, register=True, **QUICK)
+    assert result.record["shift_px"] == pytest.approx([-1.5, 1.5], abs=0.4)
+    assert psnr(result.data, truth) > psnr(ir.fuse(haadf, counts, **QUICK).data, truth)
+
+
+def test_the_gain_is_a_saving_of_dose():
+    """Fusion of 1/gain of the counts is about as near the truth as the maps by themselves are from all."""
+    truth, counts, haadf = specimen("lattice", 10, (128, 128), seed=4)
+    result = ir.fuse(haadf, counts)
+    gain = result.record["gain"]
+    assert gain > 2
+    alone = ir.fuse(haadf, counts, coupling="none").data
+    less = np.random.default_rng(0).binomial(counts, 1 / gain)
+    used = {"coupling": result.record["coupling"], "lam": result.lam, "edge_px": result.record["edge_px"]}
+    fused = ir.fuse(haadf, less, **used).data * gain
+    assert rmse(fused, truth) == pytest.approx(rmse(alone, truth), rel=0.3)
