@@ -421,6 +421,10 @@ def test_a_dropped_edx_file_is_mapped_with_the_elements_that_it_names(viewer, qt
     assert titanium.data.sum() == pytest.approx(2724, rel=0.01)
     assert titanium.contrast_limits[0] == 0
     assert len({viewer.layers[name].colormap.name for name in names(viewer)[-4:]}) == 4
+    viewer.layers.clear()
+    show(viewer, np.ones((400, 4, 4), np.uint8))
+    settle(qtbot, dock)
+    assert not dock.elements.windows  # X-ray lines are nothing to an EELS spectrum image
 
 
 def test_a_map_is_repeated_from_its_record(viewer, qtbot, oxide) -> None:

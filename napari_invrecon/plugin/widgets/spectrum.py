@@ -64,6 +64,7 @@ class SpectrumDock(Dock):
         self.source: SpectrumSource | None = None
         self._layer: Image | None = None
         self._data: Any = None
+        self._kind = ""  # of the elements on the list
         self._shown: np.ndarray | None = None
         self._added: list[Image] = []
 
@@ -272,8 +273,9 @@ class SpectrumDock(Dock):
         if another:
             if source.detector_offset != self.settings.values()["offset"]:
                 self.settings.set_values({"offset": source.detector_offset})
-            if before is not None and before.kind != source.kind:
+            if self._kind != source.kind:  # also where there was no image in between
                 self.elements.clear()
+            self._kind = source.kind
             if not source.calibrated:
                 self.axis_section.expand()
         self.elements.set_source(source)
@@ -304,6 +306,7 @@ class SpectrumDock(Dock):
     def _change_kind(self, kind: SpectrumKind) -> None:
         if self.source is not None:
             self.source = dataclasses.replace(self.source, kind=kind)
+            self._kind = kind
             self.elements.set_source(self.source)
             self.energy.show_source(self._layer, self.source)
 
