@@ -114,6 +114,7 @@ def start(qtbot, dock, held):
     before = held.waiting
     qtbot.mouseClick(dock.run_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: held.waiting == before + 1, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: "fusing" in dock.run_row.status_label.text())
     qtbot.waitUntil(dock.run_row.done_button.isEnabled)
 
 
@@ -426,7 +427,6 @@ def test_cancel_in_the_middle_changes_nothing(qtbot, viewer, pair, held):
     dock = open_dock(viewer)
     before = state(viewer)
     start(qtbot, dock, held)
-    assert "fusing" in dock.run_row.status_label.text()
     with qtbot.waitSignal(dock.finished, timeout=WAIT_MS) as end:
         qtbot.mouseClick(dock.run_row.cancel_button, Qt.MouseButton.LeftButton)
     assert end.args == [None]

@@ -13,6 +13,7 @@ from napari_invrecon.plugin.fusion_inputs import FusionInputs
 from napari_invrecon.plugin.fusion_results import FusedLayers, add_fused, describe_sources
 from napari_invrecon.plugin.map_layers import likely_haadf, offered_maps, planes, same_grid
 from napari_invrecon.plugin.placement import place
+from napari_invrecon.plugin.preferences import start_with
 from napari_invrecon.plugin.regions import Outlines
 from napari_invrecon.plugin.widgets.candidates_panel import CandidatesPanel
 from napari_invrecon.plugin.widgets.dock import Dock
@@ -70,6 +71,7 @@ class FusionDock(Dock):
         self.lies.setWordWrap(True)
         self.maps = MapTable(self)
         self.settings = SettingsForm(FusionSettings, skip={"lam", "elements"}, parent=self)
+        start_with(self.settings)
         self.vacuum = RegionRow(napari_viewer, self)
         self.settings.insert("noise_sigma", "Vacuum", self.vacuum, _VACUUM_TIP)
         self.lam = LambdaControl(self, tooltip=_LAM_TIP, decades=(-3, 3), start=1.0)
@@ -115,7 +117,7 @@ class FusionDock(Dock):
             self.fused = add_fused(self.viewer, result, source)
             self.report.show_result(self.fused, haadf, layers, elements)
 
-        self.run_row.start(inputs.run, keep)
+        self.run_row.start(inputs.run, keep, inputs.settings)
 
     def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
         """As of `Dock`; the roles are haadf, maps (a list) and reference (the vacuum)."""
