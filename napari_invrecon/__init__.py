@@ -26,7 +26,8 @@ from napari_invrecon.recon.naive import NaiveInverse, naive
 from napari_invrecon.recon.psf import gaussian_psf
 from napari_invrecon.recon.record import Reconstruction, array_hash
 from napari_invrecon.recon.spectra import ElementalMaps, MapSettings, elemental_maps
-from napari_invrecon.recon.tomography import TomographySettings, reconstruct_tilt_series
+from napari_invrecon.recon.tilt_settings import TomographySettings
+from napari_invrecon.recon.tomography import reconstruct_tilt_series
 from napari_invrecon.records.history import with_history
 from napari_invrecon.records.methods import methods_paragraph
 from napari_invrecon.records.replay import replay

@@ -127,7 +127,7 @@ def leave(path: Path, result: Acquisition) -> None:
 
 def add_tomography(commands: argparse._SubParsersAction) -> None:
     """``tomography``: what the dock does, on a tilt series, without a viewer."""
-    from napari_invrecon.recon.tomography import TomographySettings
+    from napari_invrecon.recon.tilt_settings import TomographySettings
 
     parser = commands.add_parser("tomography", help="align and reconstruct a tilt series")
     parser.add_argument("file", type=Path, metavar="FILE", help="its angles are in it, or in a .rawtlt or .mdoc beside")
@@ -151,7 +151,8 @@ def run_tomography(arguments: argparse.Namespace) -> None:
     """Leave the volume with its record in it, and the record as JSON beside it."""
     from napari_invrecon.io import Acquisition, Axis
     from napari_invrecon.recon.alignment import AlignmentSettings, aligned_series, alignment
-    from napari_invrecon.recon.tomography import TomographySettings, tomography
+    from napari_invrecon.recon.tilt_settings import TomographySettings
+    from napari_invrecon.recon.tomography import tomography
     from napari_invrecon.records.history import Origin, file_origin, with_origins
 
     check_output(arguments.output)

@@ -25,7 +25,7 @@ PARTS = {
 # Inside recon a module imports its own layer and those below. A file that is not named here is a modality: above all
 # of these, and never importing another modality.
 RECON_LAYERS = (
-    {"settings", "record", "resources", "fusion_settings", "element_window", "power_law"},
+    {"settings", "tilt_settings", "record", "resources", "fusion_settings", "element_window", "power_law"},
     {
         "operators",
         "lanes",

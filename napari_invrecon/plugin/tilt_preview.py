@@ -16,9 +16,8 @@ from napari_invrecon.plugin.tilt_series import TiltInput
 from napari_invrecon.plugin.worker import LatestOnly
 from napari_invrecon.recon.lambda_choice import LambdaCurve
 from napari_invrecon.recon.solvers import Iterate, Steps
+from napari_invrecon.recon.tilt_settings import WITHOUT_LAMBDA, TomographySettings
 from napari_invrecon.recon.tomography import (
-    WITHOUT_LAMBDA,
-    TomographySettings,
     choose_lambda,
     contrast_slices,
     prepare,

@@ -24,6 +24,7 @@ from napari_invrecon.recon.tilt_axis import (
     edge_share,
     least_motion,
     moments,
+    object_region,
     put_along,
     rotation_from_slices,
 )
@@ -184,7 +185,7 @@ def alignment(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> Steps
     state = _State(np.zeros((len(scene.images), 2)), rotation, np.full(len(scene.images), np.nan))
     ratio = max(1, levels(scene)[0] // 2)
     rough = replace(scene, images=binned(scene.images, ratio), size=ratio * scene.size)
-    for step in (_correlate, _centre)[: last + 1]:
+    for step in (_correlate, _centre, _centre_object)[: 2 * last + 1]:
         state, stopped = yield from step(rough, state, settings)
         if stopped:
             return _result(rough, _noted(rough, state, stage=_ASKED), settings)
@@ -258,12 +259,16 @@ def aligned_series(
 
 @dataclass(frozen=True)
 class _State:
-    """Shifts (tilt, 2) across and along the axis in binned pixels, ψ, and what has been done to get there."""
+    """Shifts (tilt, 2) across and along the axis in binned pixels, ψ, and what has been done to get there.
+
+    ``centred``: whether ψ is that of the slices' centres of mass.
+    """
 
     shifts: NDArray[np.float64]
     rotation_deg: float
     residual: NDArray[np.float64]
     intensity: NDArray[np.float64] | None = None
+    centred: bool = False
     stages: tuple[dict[str, Any], ...] = ()
 
 
@@ -312,8 +317,31 @@ def _centre(scene: AlignmentScene, state: _State, settings: AlignmentSettings) -
                 rotation += rotation_from_slices(mass[used], first[used], angles[used], rows)
         shifts[~used] = np.nan
         shifts = filled(shifts) @ turned(rotation - state.rotation_deg).T
-        state = replace(state, shifts=shifts, rotation_deg=rotation, intensity=intensity)
+        state = replace(state, shifts=shifts, rotation_deg=rotation, intensity=intensity, centred=inside)
     return _noted(scene, state, stage="centre of mass and common line", edge_share=share, centre_of_mass=inside), False
+
+
+def _centre_object(scene: AlignmentScene, state: _State, settings: AlignmentSettings) -> _Step:
+    """The centres of mass again, of the part of the images that the object takes: the noise beside it has no lever."""
+    if not state.centred:
+        return state, False
+    angles, used = scene.angles_deg, scene.usable
+    for count in range(_CENTRE_ROUNDS):
+        stage = f"centre of mass of the object {count + 1} of {_CENTRE_ROUNDS}"
+        asked = yield Iterate(count, _CENTRE_ROUNDS, _result(scene, state, settings), stage=stage)
+        if asked:
+            return state, True
+        there = moved(scene.images, turned(state.rotation_deg), state.shifts)
+        mass, first = moments(there * object_region(there[used]))
+        rows = common_rows(mass.shape[1], state.shifts[used, 1])
+        total = mass @ rows
+        shifts = state.shifts.copy()
+        shifts[:, 0] -= np.divide(first @ rows, total, out=np.zeros(len(total)), where=total > 0)
+        turn = 0.0
+        if settings.axis_rotation_deg is None:
+            turn = rotation_from_slices(mass[used], first[used], angles[used], rows)
+        state = replace(state, shifts=shifts @ turned(turn).T, rotation_deg=state.rotation_deg + turn)
+    return _noted(scene, state, stage="centre of mass of the object"), False
 
 
 _CENTRE_ROUNDS = 3
@@ -323,7 +351,11 @@ _INSIDE = 0.25  # edge_share from which the object is taken to be cut off, so th
 def _match(
     scene: AlignmentScene, state: _State, settings: AlignmentSettings
 ) -> Generator[Iterate, bool | None, _State]:
-    """Projection matching, ψ and shifts on images of about 64 pixels, then shifts on finer ones."""
+    """Projection matching, shifts on images of about 64 pixels, then on finer ones; ψ too where no centre of mass told it.
+
+    A volume takes up a wrong ψ but for about a twentieth, and gives back its own errors twentyfold: the centres of
+    mass, which need no volume, are nearer the truth.
+    """
     images = scene.images
     if settings.normalise and state.intensity is not None:
         images = (images / state.intensity[:, None, None]).astype(np.float32)
@@ -338,7 +370,7 @@ def _match(
             match,
             scene.usable,
             exclude_bad=settings.exclude_bad,
-            fixed_rotation=level > 0 or settings.axis_rotation_deg is not None,
+            fixed_rotation=level > 0 or state.centred or settings.axis_rotation_deg is not None,
             n_volume_steps=_FINER_VOLUME_STEPS if level else _VOLUME_STEPS,
             n_rounds=settings.n_iter,
             tolerance_px=settings.tolerance_px / (size * scene.size),

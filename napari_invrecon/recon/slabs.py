@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_invrecon.recon.operators import Array, fft_workers
+from napari_invrecon.recon.solvers import finish_at
 from napari_invrecon.recon.tilt_solvers import TiltProblem, solve
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def estimate(
 class Job:
     """What is to be solved of one slab; all that a worker needs.
 
-    ``inside``: which of the solved slices are the slab's own, not its halo's.
+    ``inside``: which of the solved slices are the slab's own, not its halo's. ``last``: the iteration after which it is
+    to finish with what there is; None: all of them.
     """
 
     problem: TiltProblem
@@ -146,6 +148,7 @@ class Job:
     lam: float
     inside: slice
     threads: int
+    last: int | None = None
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,9 @@ class Slab:
 
 def solve_slab(job: Job, report: Callable[[int], bool] | None = None) -> Slab:
     """Solve one slab; ``report`` hears of each iteration, and says whether to finish with what there is."""
-    steps = solve(job.problem, job.data, job.lam, job.weights, threads=job.threads)
-    count, answer = 0, None
+    steps = finish_at(solve(job.problem, job.data, job.lam, job.weights, threads=job.threads), job.last)
+    count = 0
+    answer: bool | None = None
     while True:
         try:
             state: Iterate = steps.send(answer)
@@ -199,8 +203,8 @@ def solve_slabs(
     """Solve every slab, ``width`` at a time.
 
     Yields (iterations done by the slabs at work, None, None) every now and then, and (…, block, `Slab`) for one that is
-    finished. ``send(True)`` makes the slabs at work stop at their next iteration; ``make(block, hurry)`` says what is
-    done of those that follow. Stopping the generator stops those at work here, too.
+    finished. ``send(True)`` makes the slabs at work here stop at their next iteration; ``make(block, hurry)`` says what
+    is done of those that follow. Stopping the generator stops those at work here, too.
     """
     waiting = iter(pieces)
     running: dict[Future[Slab], Block] = {}

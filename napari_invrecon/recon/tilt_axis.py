@@ -36,6 +36,16 @@ def moments(images: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return mass, np.einsum("u,tuv->tv", u, images, dtype=np.float64, casting="unsafe", optimize=True)
 
 
+def object_region(images: Array) -> NDArray[np.bool_]:
+    """(u, v): where the mean of aligned images is above a share of its brightest part, and a few pixels around."""
+    mean = ndimage.uniform_filter(images.mean(axis=0), 3)
+    region: NDArray[np.bool_] = ndimage.binary_dilation(mean > _FAINT * np.percentile(mean, 99), iterations=_AROUND)
+    return region
+
+
+_FAINT, _AROUND = 0.05, 3
+
+
 def put_along(rows: NDArray[np.float64], shifts: NDArray[np.float64]) -> NDArray[np.float64]:
     """(tilt, v) with each row moved along the axis; 0 comes in from outside."""
     pairs = zip(rows, shifts, strict=True)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 LARGEST = {"tv": 0.1, "tv-sart": 0.1, "l1": 0.3, "tikhonov": 1.0}  # far above any good λ of scaled data
 _MOST = 16  # halvings
-_FIRST_SWEEPS = 50  # for the largest λ
+_FIRST_SWEEPS = 60  # for the largest λ
 _MORE_SWEEPS = 20  # from one λ to the next, with a step that does not undo what is there
-_MORE_RELAXATION = 0.2  # of the first
+_MORE_RELAXATION = 0.4  # of the first
 _PAST = 2  # solutions after the best score
 _HELD_OUT = 0.1
 _PROBE_STEP = 0.3  # of the noise
@@ -59,6 +59,8 @@ def tilt_curve(
     threads
         For the kernels.
 
+    ``send(True)`` ends the choice with the λ that are there when the current one is done.
+
     Notes
     -----
     The degrees of freedom by a finite difference along one random ±1 vector: Ramani, Blu & Unser 2008,
@@ -78,6 +80,7 @@ def tilt_curve(
     step = np.float32(_PROBE_STEP * (sigma or 0.01 * float(np.std(data))))
 
     plain = nudged = held = None
+    last = False
     rows: list[tuple[float, float, float, float, float]] = []
     lams = halvings(problem.algorithm) if grid is None else np.sort(grid)[::-1]
     for count, lam in enumerate(lams, start=1):
@@ -90,17 +93,21 @@ def tilt_curve(
             )
         freedom = missed = float("nan")
         if wants_holdout:
-            held = yield from _solved(problem, data, shown, float(lam), held, stage, count, len(lams), threads)
+            held, asked = yield from _solved(problem, data, shown, float(lam), held, stage, count, len(lams), threads)
+            last |= asked
             missed = _missed(problem, data, weights, held, hidden, threads)
         if wants_plain:
-            plain = yield from _solved(problem, data, weights, float(lam), plain, stage, count, len(lams), threads)
+            plain, asked = yield from _solved(
+                problem, data, weights, float(lam), plain, stage, count, len(lams), threads
+            )
+            last |= asked
         found, seen = (held, shown) if plain is None else (plain, w)
         assert found is not None
         predicted = problem.predict(found, threads)
         residual2 = float(np.sum(seen * np.square(predicted - data), dtype=np.float64))
         if wants_freedom:
             moved: Array = (data + step * probe).astype(np.float32)
-            nudged = yield from _solved(
+            nudged, asked = yield from _solved(
                 problem,
                 moved,
                 weights,
@@ -111,10 +118,11 @@ def tilt_curve(
                 len(lams),
                 threads,
             )
+            last |= asked
             answer = problem.predict(nudged, threads)
             freedom = float(np.sum(w * probe / step * (answer - predicted), dtype=np.float64))
         rows.append((float(lam), residual2, _penalty(problem.algorithm, found), freedom, missed))
-        if grid is None and _settled(rows, n, sigma, rules):
+        if last or (grid is None and _settled(rows, n, sigma, rules)):
             break
     columns = (np.array(column)[::-1] for column in zip(*rows, strict=True))
     lam_, residual, penalty, freedoms, misses = columns
@@ -157,16 +165,15 @@ def _solved(
     count: int,
     most: int,
     threads: int,
-) -> Steps[Array]:
-    """The solution for one λ; a yield at each of its iterations, so that it may be cancelled."""
-    steps = solve(problem, data, lam, weights, start=start, threads=threads)
+) -> Steps[tuple[Array, bool]]:
+    """(the solution for one λ, whether it was asked to be the last); a yield at each iteration, to be cancelled at."""
+    steps, asked = solve(problem, data, lam, weights, start=start, threads=threads), False
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            x: Array = end.value
-            return x
-        yield Iterate(count, most, stage=stage)
+            return end.value, asked
+        asked |= bool((yield Iterate(count, most, stage=stage)))
 
 
 def _penalty(algorithm: str, x: Array) -> float:

@@ -29,10 +29,11 @@ def tv_sart(
 
     A sweep goes down Σ w (Ax − y)², tilt by tilt, with steps τ/2 times its slope; the proximal map takes the same step
     for λTV. So the fixed point is the minimiser of Σ w (Ax − y)² + λTV(x), x ≥ 0, up to the order of τ, and τ falls as
-    β/(1 + k/10) with iteration k: λ means what it means everywhere, and no TV step has to be set by hand. The
+    β/(1 + (k/25)³) with iteration k: λ means what it means everywhere, and no TV step has to be set by hand. The
     relaxation falls as in ASD-POCS, whose TV steps are in a ratio to the data's that is found by trial; here it is λ.
 
-    τ = β/max_t ‖A_t‖² is some n_tilt times the step of a gradient method, which is what makes it fast.
+    τ = β/max_t ‖A_t‖² is some n_tilt times the step of a gradient method, which is what makes it fast: so it stays
+    large while momentum carries the coarse structures, and then falls quickly, for what is left is of the order of τ.
 
     Returns
     -------
@@ -45,11 +46,13 @@ def tv_sart(
     largest = float(np.max(ray_powers(problem) * (1 if weights is None else weights)))
     ones = np.ones((len(data), 1, 1), np.float32) if weights is None else weights
     dual, ahead, predicted = variation_dual(x.shape), x.copy(), np.empty_like(data)
+    done = 0
     if x.any():
         _aim(dual, x, lam, threads)
+        done = _DECAY  # the coarse structures are there: large steps would only undo the fine ones
     t, tau_before, share = 1.0, 2.0, 1.0 if problem.relaxation is None else problem.relaxation
     for step in range(1, problem.n_iter + 1):
-        tau = share / largest / (1 + (step - 1) / _DECAY)
+        tau = share / largest / (1 + ((done + step - 1) / _DECAY) ** 3)
         sweep(problem, data, np.float32(tau) * ones, ahead, False, threads)
         dual *= np.float32(tau / tau_before)
         shrink(ahead, dual, tau * lam / 2, problem.nonnegative, _DUAL_STEPS, threads)
@@ -58,7 +61,7 @@ def tv_sart(
         t, tau_before = t_next, tau
         _, misfit, residual = problem.left_over(x, data, weights, threads, predicted)
         objective = misfit + lam * volume_variation(x, threads)
-        reason = problem.why_last(step, math.sqrt(moved / max(size, 1e-30)))
+        reason = problem.why_last(step, math.sqrt(moved / max(size, 1e-30)) / _SWEEP_SETTLED)
         if (yield Iterate(step, problem.n_iter, x, objective, residual, reason)) or reason:
             break
     dual *= np.float32(2 / tau)
@@ -119,11 +122,12 @@ def tv(problem: TiltProblem, data: Array, lam: float, weights: Array | None, x: 
     return x
 
 
-_SWEEPS = 50  # at most, and at most half of the iterations; the tail has the rest
+_SWEEPS = 60  # at most, and at most half of the iterations; the tail has the rest
+_SWEEP_SETTLED = 0.5  # of the tolerance: changes get smaller with τ, whether or not the minimum is near
 _SETTLED = 0.1  # of the tolerance: a primal–dual step is that much smaller than a sweep's
 _STEP = 2.5  # τ: x is larger than its duals, λ and 2wσ; measured on phantoms
-_DECAY = 10  # sweeps after which the step has halved
-_DUAL_STEPS = 8  # towards the prox, from where the last sweep left its dual
+_DECAY = 25  # sweeps after which the step has halved
+_DUAL_STEPS = 6  # towards the prox, from where the last sweep left its dual
 
 
 def _aim(dual: Array, x: Array, lam: float, threads: int) -> None:

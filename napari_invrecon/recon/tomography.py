@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from napari_invrecon.recon.lambda_choice import rescaled
 from napari_invrecon.recon.operators import fft_workers
 from napari_invrecon.recon.projector import Geometry, projector_norm
 from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record
-from napari_invrecon.recon.settings import check, takes_settings
+from napari_invrecon.recon.settings import takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
 from napari_invrecon.recon.tilt_lambda import tilt_curve
 from napari_invrecon.recon.tilt_series import TiltSeries, describe_tilts, read_tilt_series, suggestion
+from napari_invrecon.recon.tilt_settings import WITHOUT_LAMBDA, TomographySettings
 from napari_invrecon.recon.tilt_solvers import TiltProblem, solve
 
 if TYPE_CHECKING:
@@ -30,189 +31,18 @@ if TYPE_CHECKING:
     from napari_invrecon.recon.lambda_choice import Curve, LambdaCurve
     from napari_invrecon.recon.operators import Array
     from napari_invrecon.recon.slabs import MemoryEstimate
+    from napari_invrecon.recon.tilt_settings import RuleName
 
-RuleName = Literal["holdout", "discrepancy", "gcv", "sure", "balanced", "l-curve"]
-AlgorithmName = Literal["tv-sart", "tv", "tikhonov", "l1", "sirt", "sart", "fbp"]
+T = TypeVar("T")
 
-
-@dataclass(frozen=True, kw_only=True)
-class TomographySettings:
-    """Every parameter of a tomographic reconstruction, written once."""
-
-    algorithm: Annotated[
-        AlgorithmName,
-        {
-            "label": "Algorithm",
-            "help": "tv-sart: sweeps over the tilts, each followed by a step that lowers Σ|∇x|; flat regions, sharp "
-            "edges. tv: the exact minimiser of ‖Hx − y‖² + λΣ|∇x|. tikhonov: smooth objects, λ‖∇x‖². l1: few bright "
-            "voxels, λΣ|x|. sirt, sart: iterations without λ, stopped at the noise. fbp: filtered back-projection.",
-        },
-    ] = "tv-sart"
-    lam: Annotated[
-        float | None,
-        {
-            "label": "λ",
-            "min": 0.0,
-            "help": "Weight of the regulariser in ‖Hx − y‖² + λR(x). Larger: smoother and less noisy, and more biased.",
-        },
-    ] = None
-    nonnegative: Annotated[
-        bool,
-        {"label": "x ≥ 0", "help": "Whether the result may not be negative: no density and no count is."},
-    ] = True
-    tilt_axis: Annotated[
-        Literal["y", "x"],
-        {"label": "Tilt axis", "help": "The image axis that the tilt axis is parallel to: y is vertical."},
-    ] = "y"
-    lam_rule: Annotated[
-        RuleName | None,
-        {
-            "label": "Rule for λ",
-            "advanced": True,
-            "help": "How an automatic λ is chosen, on the slices with the most contrast. holdout: predicts tilts that "
-            "were left out. discrepancy: λ is halved until the residual meets the noise. gcv, sure: least estimated "
-            "error of Hx. balanced: between gcv and discrepancy. l-curve: its corner. Automatic: holdout.",
-        },
-    ] = None
-    noise: Annotated[
-        Literal["gaussian", "poisson"],
-        {
-            "label": "Noise",
-            "advanced": True,
-            "help": "gaussian: every datum equally sure. poisson: counts; each is weighted by the inverse of its "
-            "variance, which is its own mean.",
-        },
-    ] = "gaussian"
-    noise_sigma: Annotated[
-        float | None,
-        {
-            "label": "Noise σ",
-            "min": 0.0,
-            "advanced": True,
-            "help": "Standard deviation of the noise in the data's units; estimated from the stack if not given.",
-        },
-    ] = None
-    background: Annotated[
-        float | None,
-        {
-            "label": "Background",
-            "advanced": True,
-            "help": "What the detector shows where there is no object; it is subtracted from the data, whose zero must "
-            "mean that nothing is there. Automatic: the level of the empty parts where the data go below zero, which "
-            "no projection does, else 0; a larger one is only suggested.",
-        },
-    ] = None
-    axis_shift_px: Annotated[
-        float,
-        {
-            "label": "Axis shift",
-            "unit": "px",
-            "min": -4096.0,
-            "max": 4096.0,
-            "advanced": True,
-            "help": "How far the tilt axis lies beyond the middle of the images, towards larger x (y for an axis "
-            "along x), in pixels of the stack as given.",
-        },
-    ] = 0.0
-    thickness_px: Annotated[
-        int | None,
-        {
-            "label": "Thickness",
-            "unit": "px",
-            "min": 1,
-            "max": 16384,
-            "advanced": True,
-            "help": "Voxels along the beam (z), of the size of the binned pixels. Automatic: as many as the images are "
-            "wide across the tilt axis.",
-        },
-    ] = None
-    bin: Annotated[
-        int,
-        {
-            "label": "Binning",
-            "min": 1,
-            "max": 64,
-            "advanced": True,
-            "help": "Pixels along each side that are averaged into one before anything else.",
-        },
-    ] = 1
-    filter: Annotated[
-        Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"],
-        {"label": "Filter", "advanced": True, "help": "Of fbp; from sharpest and noisiest to smoothest."},
-    ] = "ramp"
-    relaxation: Annotated[
-        float | None,
-        {
-            "label": "Relaxation",
-            "min": 0.01,
-            "max": 2.0,
-            "advanced": True,
-            "help": "Share of each correction that is applied (sirt, sart, tv-sart). Smaller: slower, and less noisy.",
-        },
-    ] = None
-    n_iter: Annotated[
-        int | None,
-        {
-            "label": "Iterations at most",
-            "min": 1,
-            "max": 100000,
-            "advanced": True,
-            "help": "One iteration is one sweep over all tilts. Automatic: as many as the algorithm needs.",
-        },
-    ] = None
-    tolerance: Annotated[
-        float,
-        {
-            "label": "Tolerance",
-            "min": 0.0,
-            "max": 0.1,
-            "advanced": True,
-            "help": "Iterations stop when the relative change of x is below it.",
-        },
-    ] = 1e-3
-    memory_gb: Annotated[
-        float,
-        {
-            "label": "Working memory",
-            "unit": "GB",
-            "min": 0.1,
-            "max": 4096.0,
-            "advanced": True,
-            "help": "Volumes that need more are solved in slabs; a result over a quarter of it goes to a file.",
-        },
-    ] = 4.0
-    cluster: Annotated[
-        str | None,
-        {
-            "label": "Cluster",
-            "advanced": True,
-            "help": "Address of a dask scheduler, such as tcp://host:8786, whose workers solve the slabs. Automatic: "
-            "this computer.",
-        },
-    ] = None
-    seed: Annotated[
-        int,
-        {
-            "label": "Seed",
-            "min": 0,
-            "max": 2**31 - 1,
-            "advanced": True,
-            "help": "Of the tilts that are left out, and of the random probe, in the λ rules.",
-        },
-    ] = 0
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
-WITHOUT_LAMBDA = ("fbp", "sirt", "sart")
 _DEFAULT_RULE: RuleName = "holdout"
 _FALLBACKS: tuple[RuleName, ...] = ("holdout", "gcv", "discrepancy")
-_N_ITER = {"fbp": 1, "sirt": 200, "sart": 50, "tv-sart": 50, "tv": 300, "l1": 300, "tikhonov": 200}
+_N_ITER = {"fbp": 1, "sirt": 200, "sart": 50, "tv-sart": 60, "tv": 300, "l1": 300, "tikhonov": 200}
 _CENTRAL_VOXELS = 1 << 21
 _CENTRAL_SLICES = (2, 8)
 _RESTARTED = ("l1", "tikhonov")  # when their momentum restarts depends on the slab: they are to converge in each
 _SHOW_SECONDS = 0.5
+_ASKED = "asked to finish"
 _LIKELY_LAMBDA = 5e-3  # of scaled data with a few per cent of noise, for an estimate before λ is chosen
 
 
@@ -307,11 +137,17 @@ def prepare(stack: Any, angles_deg: Any, settings: TomographySettings) -> Scene:
     return Scene(series, geometry, projector_norm(geometry))
 
 
-def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Steps[Reconstruction]:
+def tomography(
+    stack: Any, angles_deg: Any, settings: TomographySettings, iterations: dict[str, Any] | None = None
+) -> Steps[Reconstruction]:
     """`reconstruct_tilt_series` as a generator of `Iterate`, for callers who show progress and may stop it.
 
     ``x`` is the volume so far, (z, y, x) in the units of the result, where it is new and there is one volume;
     ``residual`` is ‖Hx − y‖/(σ√N).
+
+    Asked to finish while λ is chosen, it takes the best λ so far, and while it counts iterations, that many for every
+    slab; the volume is then solved in full. Later, the slabs at work stop, and those that are left get one iteration.
+    ``iterations``, of the record of a run that was asked, makes the same volume again.
     """
     watch = Stopwatch()
     yield Iterate(0, 1, stage="reading")
@@ -319,12 +155,13 @@ def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Ste
     series = scene.series
     if advice := suggestion(series, settings.background is not None):
         yield Iterate(0, 1, stage=advice)
-    lam, rule, curve = 0.0, "none", None
+    lam, rule, curve, asked = 0.0, "none", None, False
     if settings.lam is not None and settings.algorithm not in WITHOUT_LAMBDA:
         lam, rule = float(settings.lam), "given"
     elif settings.algorithm not in WITHOUT_LAMBDA:
-        curve = yield from tilt_lambda_curve(scene, settings)
+        curve, asked = yield from _heard(tilt_lambda_curve(scene, settings))
         lam, rule = choose_lambda(curve, settings)
+        rule += ", ended early" if asked else ""
 
     with slabs.workers(settings.cluster) as (pool, n_workers):
         plan = _plan(scene, settings, lam, n_workers)
@@ -332,9 +169,10 @@ def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Ste
         out = _allocate(scene, plan)
         history: list[Iterate] = []
         if plan.n_slabs == 1 and n_workers is None:
-            fits, stopped = yield from _solve_whole(scene, settings, lam, out, history)
+            solving = _solve_whole(scene, settings, lam, out, history)
         else:
-            fits, stopped = yield from _solve_slabs(scene, settings, lam, out, plan, pool, n_workers)
+            solving = _solve_slabs(scene, settings, lam, out, plan, pool, n_workers, iterations)
+        n_iter, fits, stopped = yield from (_undisturbed(solving) if asked else solving)
 
     misfit, n_data = (np.sum(each, axis=0) for each in zip(*((f.misfit, f.n_data) for f in fits), strict=True))
     unit = series.scale[series.clearest]
@@ -370,6 +208,7 @@ def tomography(stack: Any, angles_deg: Any, settings: TomographySettings) -> Ste
         residual_over_noise=found.residual_over_noise,
         diagnostics=found.summary(),
         n_iter=max(f.n_iter for f in fits),
+        iterations={"each": n_iter, "done": [f.n_iter for f in fits]},
         stopped=stopped,
         residual=[_finite(float(f"{i.residual:.6g}")) for i in history],
         objective=[_finite(float(f"{i.objective:.8g}")) for i in history],
@@ -496,9 +335,16 @@ def _central(scene: Scene, count: int | None = None) -> slice:
     return slice(start, start + count)
 
 
+_Solving = Steps[tuple[int, list[slabs.Slab], str]]  # iterations each slab was to have, the slabs without x, why ended
+
+
 def _solve_whole(
-    scene: Scene, settings: TomographySettings, lam: float, out: Any, history: list[Iterate]
-) -> Steps[tuple[list[slabs.Slab], str]]:
+    scene: Scene,
+    settings: TomographySettings,
+    lam: float,
+    out: Any,
+    history: list[Iterate],
+) -> _Solving:
     """The whole volume at once, shown as it grows."""
     every = slice(0, scene.series.n_slices)
     data, weights = scene.series.read(0, every)
@@ -509,7 +355,7 @@ def _solve_whole(
     n_iter = history[-1].step if history else 1
     found = slabs.measured(slabs.Job(problem, data, weights, lam, every, threads), x, n_iter)
     out[_place(scene, 0, every)] = scene.series.restore(x, 0, scene.norm)
-    return [dataclasses.replace(found, x=found.x[:, :, :0])], stopped
+    return problem.n_iter, [dataclasses.replace(found, x=found.x[:, :, :0])], stopped
 
 
 def _shown(steps: Steps[Array], scene: Scene, channel: int, history: list[Iterate]) -> Steps[tuple[Array, str]]:
@@ -519,7 +365,7 @@ def _shown(steps: Steps[Array], scene: Scene, channel: int, history: list[Iterat
         try:
             raw = steps.send(answer)
         except StopIteration as end:
-            return end.value, stopped or "asked to finish"
+            return end.value, stopped or _ASKED
         x = None
         if time.perf_counter() - shown_at > _SHOW_SECONDS:
             x = scene.series.restore(raw.x, channel, scene.norm)
@@ -527,6 +373,43 @@ def _shown(steps: Steps[Array], scene: Scene, channel: int, history: list[Iterat
         stopped = raw.stage or stopped
         history.append(dataclasses.replace(raw, x=None))
         answer = yield dataclasses.replace(raw, x=x)
+
+
+def _heard(steps: Steps[T]) -> Steps[tuple[T, bool]]:
+    """(what the steps return, whether they were asked to finish)."""
+    asked = False
+    while True:
+        try:
+            state = steps.send(asked or None)
+        except StopIteration as end:
+            return end.value, asked
+        asked = bool((yield state)) or asked
+
+
+def _undisturbed(steps: Steps[T]) -> Steps[T]:
+    """The steps to their end: whoever asked has had his answer, and goes on asking."""
+    while True:
+        try:
+            state = next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        yield state
+
+
+def _count_iterations(scene: Scene, settings: TomographySettings, lam: float) -> Steps[int]:
+    """How many iterations the central slices need, for every slab the same, so that they meet without a seam."""
+    channel = scene.series.clearest
+    problem = scene.problem(settings, channel)
+    if settings.algorithm in _RESTARTED:
+        problem = dataclasses.replace(problem, tolerance=0.1 * problem.tolerance)
+    data, weights = scene.series.read(channel, _central(scene))
+    n_iter = 1
+    for state in solve(problem, data, lam, weights, threads=fft_workers()):
+        n_iter = max(n_iter, state.step)
+        if (yield Iterate(state.step, state.n_steps, residual=state.residual, stage="counting iterations")):
+            break
+    return n_iter
 
 
 def _solve_slabs(
@@ -537,30 +420,26 @@ def _solve_slabs(
     plan: MemoryEstimate,
     pool: Any,
     n_workers: int | None,
-) -> Steps[tuple[list[slabs.Slab], str]]:
+    iterations: dict[str, Any] | None,
+) -> _Solving:
     """Slab by slab, each with as many iterations as the central slices need."""
     series = scene.series
-    clear = scene.problem(settings, series.clearest)
-    if settings.algorithm in _RESTARTED:
-        clear = dataclasses.replace(clear, tolerance=0.1 * clear.tolerance)
-    data, weights = series.read(series.clearest, _central(scene))
-    n_iter = 1
-    for state in solve(clear, data, lam, weights, threads=fft_workers()):
-        n_iter = max(n_iter, state.step)
-        if (yield Iterate(state.step, state.n_steps, residual=state.residual, stage="counting iterations")):
-            break
+    if iterations:
+        n_iter, counted = iterations["each"], True
+    else:
+        n_iter, counted = yield from _heard(_count_iterations(scene, settings, lam))
     pieces = blocks.cut((series.n_channels, series.n_slices), 1, plan.slab_slices, (plan.halo_slices,))
+    last_of = dict(zip(map(id, pieces), iterations["done"], strict=True)) if iterations else {}
     threads = 1 if n_workers else max(1, fft_workers() // plan.n_workers)
 
     def make(block: blocks.Block, hurry: bool) -> slabs.Job:
         channel, read = block.core[0].start, block.read[1]
         y, w = series.read(channel, read)
-        problem = dataclasses.replace(
-            scene.problem(settings, channel), n_iter=1 if hurry else n_iter, tolerance=0.0, noise_level=None
-        )
-        return slabs.Job(problem, y, w, lam, block.inside[1], threads)
+        problem = dataclasses.replace(scene.problem(settings, channel), n_iter=n_iter, tolerance=0.0, noise_level=None)
+        last = 1 if hurry else last_of.get(id(block))
+        return slabs.Job(problem, y, w, lam, block.inside[1], threads, last)
 
-    fits: list[slabs.Slab] = []
+    fits: dict[int, slabs.Slab] = {}
     most, asked = n_iter * len(pieces), None
     running = slabs.solve_slabs(pieces, make, pool, plan.n_workers, local=n_workers is None)
     try:
@@ -570,18 +449,23 @@ def _solve_slabs(
             if block is not None and slab is not None:
                 channel = block.core[0].start
                 out[_place(scene, channel, block.core[1])] = series.restore(slab.x, channel, scene.norm)
-                fits.append(dataclasses.replace(slab, x=slab.x[:, :, :0]))
+                fits[id(block)] = dataclasses.replace(slab, x=slab.x[:, :, :0])
                 shown = out if isinstance(out, np.ndarray) and not series.has_channels else None
             stage = f"slab {len(fits)} of {len(pieces)}"
-            asked = yield Iterate(min(most, n_iter * len(fits) + at_work), most, shown, stage=stage)
+            answer = yield Iterate(min(most, n_iter * len(fits) + at_work), most, shown, stage=stage)
+            asked = bool(answer) and not counted
     except StopIteration:
         pass
     finally:
         running.close()
-    short = sum(f.n_iter < n_iter for f in fits)
+    found = [fits[id(block)] for block in pieces]
+    short = sum(f.n_iter < n_iter for f in found)
     if short:
-        return fits, f"asked to finish: {short} of {len(fits)} slabs have fewer than {n_iter} iterations"
-    return fits, f"as many iterations as the central slices need to the tolerance of {clear.tolerance:g}"
+        return n_iter, found, f"{_ASKED}: {short} of {len(found)} slabs have fewer than {n_iter} iterations"
+    if counted:
+        return n_iter, found, f"{_ASKED}: {n_iter} iterations in every slab"
+    tolerance = settings.tolerance * (0.1 if settings.algorithm in _RESTARTED else 1)
+    return n_iter, found, f"as many iterations as the central slices need to the tolerance of {tolerance:g}"
 
 
 def _finite(value: float) -> float | None:

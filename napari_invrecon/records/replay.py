@@ -17,7 +17,8 @@ from napari_invrecon.recon.probe import psf_from_description
 from napari_invrecon.recon.record import Reconstruction, array_hash
 from napari_invrecon.recon.solvers import Iterate, Steps, finish, finish_at
 from napari_invrecon.recon.spectra import MapSettings, mapping, recorded_energy
-from napari_invrecon.recon.tomography import TomographySettings, tomography
+from napari_invrecon.recon.tilt_settings import TomographySettings
+from napari_invrecon.recon.tomography import tomography
 from napari_invrecon.records.schema import check_record
 
 if TYPE_CHECKING:
@@ -155,7 +156,13 @@ def _energy(_: dict[str, Any], settings: dict[str, Any], sources: Sources) -> St
 
 
 def _tomography(record: dict[str, Any], settings: dict[str, Any], sources: Sources) -> Steps[Reconstruction]:
-    return tomography(sources["stack"], _angles(record, sources), TomographySettings(**settings))
+    cut_short = settings["lam"] is not None and record["stopped"].startswith("asked to finish: ")
+    return tomography(
+        sources["stack"],
+        _angles(record, sources),
+        TomographySettings(**settings),
+        (record["iterations"] or None) if cut_short else None,
+    )
 
 
 def _angles(record: dict[str, Any], sources: Sources) -> Any:

@@ -18,7 +18,7 @@ from napari_invrecon.recon.energy import EnergySettings
 from napari_invrecon.recon.fusion import FusionSettings
 from napari_invrecon.recon.record import SCHEMA
 from napari_invrecon.recon.spectra import MapSettings
-from napari_invrecon.recon.tomography import TomographySettings
+from napari_invrecon.recon.tilt_settings import TomographySettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,6 +147,7 @@ METHODS: dict[str, Method] = {
             "residual_over_noise": "number?",
             "diagnostics": "object",
             "memory": "object",
+            "iterations": "object",
         },
     ),
 }
@@ -274,6 +275,8 @@ def _from_schema_1(record: dict[str, Any]) -> dict[str, Any]:
     if record["method"] == "alignment":
         record |= {"method": "align", "maps": False, "tilts": {}}
         record["sources"].append({"role": "angles", "angles_deg": record["alignment"]["angles_deg"]})
+    if record["method"] == "reconstruct_tilt_series":
+        record.setdefault("iterations", {})
     if record["stopped"] == "asked":
         record["stopped"] = "asked to finish"
     return record | ({"history": history} if history else {})

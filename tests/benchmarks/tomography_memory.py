@@ -16,7 +16,8 @@ import numpy as np
 from peak_memory import peak_bytes
 
 import napari_invrecon as ir
-from napari_invrecon.recon.tomography import TomographySettings, estimate_memory
+from napari_invrecon.recon.tilt_settings import TomographySettings
+from napari_invrecon.recon.tomography import estimate_memory
 
 N_TILTS, WIDTH = 71, 1024
 ANGLES = np.linspace(-70, 70, N_TILTS)

@@ -25,7 +25,7 @@ from tilt_phantoms import line_integrals, particles, shepp_logan, strip_sinogram
 
 import napari_invrecon as ir
 
-LAMBDAS = np.array([1.2e-3, 1.6e-3, 2.1e-3, 2.8e-3, 3.7e-3])
+LAMBDAS = 1.2e-3 * 1.15 ** np.arange(7)
 
 
 def rmse(estimate: np.ndarray, truth: np.ndarray) -> float:

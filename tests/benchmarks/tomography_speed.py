@@ -24,7 +24,7 @@ from napari_invrecon.recon.operators import fft_workers
 from napari_invrecon.recon.projector import Geometry, projector_norm
 from napari_invrecon.recon.tilt_solvers import TiltProblem, solve
 
-ITERATIONS = {"sirt": 100, "sart": 5, "tv-sart": 50, "tv": 100}
+ITERATIONS = {"sirt": 100, "sart": 5, "tv-sart": 60, "tv": 100}
 LAM, NOISE = 2e-3, 0.03
 
 

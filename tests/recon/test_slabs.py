@@ -10,7 +10,8 @@ from tilt_phantoms import line_integrals, particles
 
 import napari_invrecon as ir
 from napari_invrecon.recon import slabs
-from napari_invrecon.recon.tomography import TomographySettings, tomography
+from napari_invrecon.recon.tilt_settings import TomographySettings
+from napari_invrecon.recon.tomography import tomography
 
 N = 48
 ANGLES = np.arange(-70, 71, 5.0)
@@ -100,6 +101,26 @@ def test_done_fills_the_rest_quickly_and_says_so(stack, narrow):
             result = end.value
     assert result.record["stopped"].startswith("asked to finish: ")
     assert result.data.any(axis=(0, 2)).all()
+    done = result.record["iterations"]["done"]
+    assert done[-1] == 1 < done[0] == result.record["iterations"]["each"] == 40
+    assert np.array_equal(ir.replay(result.record, [stack]).data, result.data)
+
+
+@pytest.mark.parametrize("algorithm", ["tv", "tv-sart"])
+def test_done_while_iterations_are_counted_gives_every_slab_as_many(stack, narrow, algorithm):
+    narrow(5.2)
+    settings = TomographySettings(algorithm=algorithm, n_iter=20, tolerance=0.0, memory_gb=0.1, lam=6e-3)
+    steps, asked, result = tomography(stack, ANGLES, settings), None, None
+    while result is None:
+        try:
+            state = steps.send(asked)
+            asked = asked or (state.stage == "counting iterations" and state.step >= 4)
+        except StopIteration as end:
+            result = end.value
+    assert set(result.record["iterations"]["done"]) == {4}
+    assert len(result.record["iterations"]["done"]) > 1
+    assert result.record["stopped"] == "asked to finish: 4 iterations in every slab"
+    assert np.array_equal(ir.replay(result.record, [stack]).data, result.data)
 
 
 def test_a_cancelled_run_leaves_no_thread_at_work(stack, narrow):

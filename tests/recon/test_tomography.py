@@ -7,8 +7,8 @@ from tilt_phantoms import line_integrals, particles, voxels
 
 import napari_invrecon as ir
 from napari_invrecon.recon.solvers import finish
+from napari_invrecon.recon.tilt_settings import TomographySettings
 from napari_invrecon.recon.tomography import (
-    TomographySettings,
     contrast_slices,
     estimate_memory,
     prepare,
@@ -340,6 +340,23 @@ def test_done_finishes_with_what_there_is(stack):
     assert result.record["stopped"] == "asked to finish"
     assert np.array_equal(ir.replay(result.record, [stack]).data, result.data)
     assert result.data.max() > 0
+
+
+def test_done_while_lam_is_chosen_ends_the_choice_and_solves_in_full(stack):
+    steps = tomography(stack, ANGLES, TomographySettings(n_iter=12))
+    asked, result, stages = None, None, []
+    while result is None:
+        try:
+            state = steps.send(asked)
+            stages.append(state.stage)
+            asked = asked or state.stage.startswith("choosing λ (3 ")
+        except StopIteration as end:
+            result = end.value
+    assert len(result.record["curve"]["lam"]) == 3
+    assert not any(stage.startswith("choosing λ (4 ") for stage in stages)
+    assert result.record["lam_rule"] == "holdout, ended early"
+    assert result.record["n_iter"] == 12
+    assert np.array_equal(ir.replay(result.record, [stack]).data, result.data)
 
 
 def test_a_cancelled_run_ends_at_once(stack):

@@ -30,9 +30,8 @@ from napari_invrecon.plugin.widgets.tilt_axis_row import TiltAxisRow
 from napari_invrecon.plugin.widgets.tilt_report import TiltReport
 from napari_invrecon.recon.alignment import Alignment
 from napari_invrecon.recon.solvers import Iterate, Steps
+from napari_invrecon.recon.tilt_settings import WITHOUT_LAMBDA, TomographySettings
 from napari_invrecon.recon.tomography import (
-    WITHOUT_LAMBDA,
-    TomographySettings,
     estimate_memory,
     prepare,
     tilt_lambda_curve,
