@@ -8,6 +8,8 @@ import numpy as np
 from napari.layers import Vectors
 from qtpy.QtCore import QObject, Signal
 
+from napari_invrecon.plugin.tilt_results import image_transform
+
 if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Image
@@ -33,7 +35,7 @@ class TiltAxisLine(QObject):
         """Draw the axis of ``stack``, in every image of it; see `ends`."""
         start, end = ends(stack.data.shape[-2:], axis, shift_px, rotation_deg)
         line = np.array([[start, end - start]])
-        place = {"scale": stack.scale[-2:], "translate": stack.translate[-2:]}
+        place = {"affine": image_transform(stack)}
         if self.layer is None:
             self.layer = Vectors(
                 line,
@@ -50,7 +52,7 @@ class TiltAxisLine(QObject):
             self._viewer.layers.selection = selected
         else:
             self.layer.data = line
-            self.layer.scale, self.layer.translate = place["scale"], place["translate"]
+            self.layer.affine = place["affine"]
             at, beneath = self._viewer.layers.index(self.layer), self._viewer.layers.index(stack)
             if at < beneath:
                 self._viewer.layers.move(at, beneath + 1)

@@ -73,7 +73,7 @@ class _Asked:
 
     def whole(self) -> tuple[Any, ...]:
         """What the slice depends on."""
-        return (*self.scene(), self.settings, self.index)
+        return (*self.scene(), self.settings, self.index, self.given.channel)
 
 
 class _Known:
@@ -121,7 +121,7 @@ class TiltPreview(QObject):
         return self._latest.busy
 
     def request(self, given: TiltInput, settings: TomographySettings, index: int | None, plane: Plane) -> None:
-        """Show slice ``index`` of a stack (tilt, y, x), None: the one with the most contrast.
+        """Show slice ``index`` of a stack (tilt, y, x), or of one of its maps, None: the one with the most contrast.
 
         With ``settings.lam`` or, where it is None, a λ from the data.
         """
@@ -162,7 +162,8 @@ class TiltPreview(QObject):
             plane.origin[settings.tilt_axis == "x"]
             + ((looked.index + 0.5) * settings.bin - 0.5) * plane.scale[settings.tilt_axis == "x"]
         )
-        name = f"preview: slice at {settings.tilt_axis} = {along:.4g} {plane.unit}"
+        channel = "" if asked.given.channel is None else f" of channel {asked.given.channel}"
+        name = f"preview: slice{channel} at {settings.tilt_axis} = {along:.4g} {plane.unit}"
         limits, untouched = contrast_limits(data), True
         if self.layer is None:
             self.layer = Image(
@@ -172,6 +173,7 @@ class TiltPreview(QObject):
                 translate=translate,
                 units=(plane.unit,) * 2,
                 axis_labels=("y", "x"),
+                affine=plane.turn,
                 contrast_limits=limits,
             )
             selected = set(self._viewer.layers.selection)
@@ -183,7 +185,7 @@ class TiltPreview(QObject):
             self.layer.data, self.layer.name = data, name
             if untouched:
                 self.layer.contrast_limits = limits
-            self.layer.scale, self.layer.translate = scale, translate
+            self.layer.scale, self.layer.translate, self.layer.affine = scale, translate, plane.turn
         if untouched:
             self._limits = tuple(self.layer.contrast_limits)
         self.looked.emit(looked)
@@ -231,7 +233,7 @@ def _look(asked: _Asked, known: _Known) -> Steps[LookedSlice]:
         assert curve is not None
         lam, rule = choose_lambda(curve, settings)
     index = asked.index if asked.index is not None else contrast_slices(scene)[0]
-    steps = reconstruct_slices(scene, settings, lam, [index])
+    steps = reconstruct_slices(scene, settings, lam, [index], asked.given.channel)
     answer, looked = None, None
     while True:
         try:

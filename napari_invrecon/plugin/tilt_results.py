@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
+from numpy.typing import NDArray
 
 from napari_invrecon.plugin.contrast import contrast_limits
 from napari_invrecon.plugin.results import Source, describe_layer, result_metadata
@@ -24,13 +25,17 @@ _LENGTH = "nanometer"
 
 @dataclass(frozen=True)
 class Plane:
-    """Where the images of a stack lie: the pixel (0, 0) and the sides of a pixel, (y, x), and the plane's z."""
+    """Where the images of a stack lie: the pixel (0, 0) and the sides of a pixel, (y, x), and the plane's z.
+
+    ``turn`` (3, 3) acts on (y, x, 1) after that: what the layer's rotate, shear and affine do in the plane.
+    """
 
     scale: tuple[float, float]
     origin: tuple[float, float]
     z: float
     unit: str
     shape: tuple[int, int]
+    turn: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,40 @@ def describe_stack(layer: Image) -> TiltSource:
     scale = tuple(float(s) * f for s, f in zip(layer.scale[-2:], nm, strict=True))
     origin = tuple(float(t) * f for t, f in zip(layer.translate[-2:], nm, strict=True))
     z = float(layer.translate[-3]) * nm[1] if layer.ndim > 3 else 0.0
-    plane = Plane(scale, origin, z, "nm" if lengths else str(unit), layer.data.shape[-2:])
+    to_nm = np.diag([*nm, 1.0])
+    turn = to_nm @ image_transform(layer) @ np.linalg.inv(_placed(layer)) @ np.linalg.inv(to_nm)
+    plane = Plane(scale, origin, z, "nm" if lengths else str(unit), layer.data.shape[-2:], turn)
     return TiltSource(describe_layer(layer), plane, layer.ndim)
+
+
+def image_transform(layer: Image) -> NDArray[np.float64]:
+    """(3, 3): (y, x, 1) of a pixel to the world's, with all of the layer's transforms."""
+    matrix = np.eye(3)
+    matrix[:2] = _to_world(layer)[-2:, -3:]
+    return matrix
+
+
+def keeps_its_plane(layer: Image) -> bool:
+    """Whether the layer's images stay images: no transform mixes y and x with the axes before them."""
+    linear = _to_world(layer)[:, :-1]
+    size = np.abs(linear).max()
+    return bool(
+        np.allclose(linear[-2:, :-2], 0, atol=1e-9 * size) and np.allclose(linear[:-2, -2:], 0, atol=1e-9 * size)
+    )
+
+
+def _to_world(layer: Image) -> NDArray[np.float64]:
+    """(ndim, ndim + 1): the matrix of the layer's transforms and what they add."""
+    start = np.asarray(layer.data_to_world(np.zeros(layer.ndim)), float)
+    columns = [np.asarray(layer.data_to_world(unit), float) - start for unit in np.eye(layer.ndim)]
+    return np.stack([*columns, start], axis=1)
+
+
+def _placed(layer: Image) -> NDArray[np.float64]:
+    """The layer's scale and translation alone, as `image_transform`."""
+    matrix = np.diag([*np.asarray(layer.scale, float)[-2:], 1.0])
+    matrix[:2, 2] = layer.translate[-2:]
+    return matrix
 
 
 def volume_place(
@@ -119,7 +156,10 @@ def volume_display(shape: Sequence[int], settings: dict[str, Any], plane: Plane)
         plane, shape[-3:], settings["tilt_axis"], settings["axis_shift_px"], settings["bin"]
     )
     more = len(shape) - 3
+    affine = np.eye(len(shape) + 1)
+    affine[-3:, -3:] = plane.turn
     return {
+        "affine": affine,
         "scale": (*(1.0,) * more, *scale),
         "translate": (*(0.0,) * more, *translate),
         "units": (*("pixel",) * more, *(plane.unit,) * 3),

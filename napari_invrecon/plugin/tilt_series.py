@@ -21,12 +21,16 @@ _NEVER = ("spectrum", "spectrum image", "volume")  # kinds of three axes and mor
 
 @dataclass(frozen=True)
 class TiltInput:
-    """What a tilt step works on: the layer's projections (…, tilt, y, x), their angles, the axis they turn about."""
+    """What a tilt step works on: the layer's projections (…, tilt, y, x), their angles, the axis they turn about.
+
+    ``channel``: which of the maps is on the screen, None for a series of images.
+    """
 
     layer: Image
     stack: Any
     angles_deg: NDArray[np.float64]
     axis: Literal["y", "x"]
+    channel: int | None = None
 
 
 def tilt_stacks(layers: Iterable[Layer]) -> list[Image]:
@@ -41,6 +45,14 @@ def projections(layer: Image) -> Any:
     while data.ndim > 3 and data.shape[-3] == 1:
         data = data[..., 0, :, :]
     return data
+
+
+def shown_channel(layer: Image, point: Iterable[float]) -> int | None:
+    """Which channel of the maps (channel, tilt, y, x) a viewer shows at a point of its world; None for images."""
+    if projections(layer).ndim == 3:
+        return None
+    at = round(float(layer.world_to_data(np.asarray(list(point))[-layer.ndim :])[0]))
+    return min(max(at, 0), layer.data.shape[0] - 1)
 
 
 def known_angles(layer: Layer) -> NDArray[np.float64] | None:

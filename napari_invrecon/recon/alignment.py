@@ -351,7 +351,7 @@ _INSIDE = 0.25  # edge_share from which the object is taken to be cut off, so th
 def _match(
     scene: AlignmentScene, state: _State, settings: AlignmentSettings
 ) -> Generator[Iterate, bool | None, _State]:
-    """Projection matching, shifts on images of about 64 pixels, then on finer ones; ψ too where no centre of mass told it.
+    """Projection matching, shifts on images of about 64 pixels, then on finer ones; ψ where no centre of mass told it.
 
     A volume takes up a wrong ψ but for about a twentieth, and gives back its own errors twentyfold: the centres of
     mass, which need no volume, are nearer the truth.

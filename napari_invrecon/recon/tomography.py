@@ -243,12 +243,15 @@ def choose_lambda(curve: LambdaCurve, settings: TomographySettings) -> tuple[flo
     return float(curve.lam[len(curve.lam) // 2]), "none has an answer: the middle of the curve"
 
 
-def reconstruct_slices(scene: Scene, settings: TomographySettings, lam: float, slices: Sequence[int]) -> Steps[Array]:
+def reconstruct_slices(
+    scene: Scene, settings: TomographySettings, lam: float, slices: Sequence[int], channel: int | None = None
+) -> Steps[Array]:
     """(z, slice, x) in the units of the result: neighbouring slices across the tilt axis, for a preview.
 
-    With the tilt axis along x the slices are those of x, and the result is (z, y, slice).
+    With the tilt axis along x the slices are those of x, and the result is (z, y, slice). ``channel`` None: the one
+    with the clearest signal.
     """
-    channel = scene.series.clearest
+    channel = scene.series.clearest if channel is None else channel
     data, weights = scene.series.read(channel, slice(min(slices), max(slices) + 1))
     steps = solve(scene.problem(settings, channel), data, lam, weights, threads=fft_workers())
     x, _ = yield from _shown(steps, scene, channel, [])

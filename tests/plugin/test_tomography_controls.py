@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.backend_bases import MouseButton, MouseEvent
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QApplication, QComboBox, QLineEdit, QMenu, QSlider
 from tilt_window import ANGLES, PIXEL_NM, PLACE_NM, SHAPE, add, clean_series, open_dock, press, state
 
@@ -128,6 +129,65 @@ def test_the_preview_is_a_slice_beside_the_stack(qtbot, viewer, clean, axis):
     assert preview not in viewer.layers
 
 
+def test_the_preview_of_maps_is_of_the_channel_on_the_screen(qtbot, viewer, clean):
+    maps = viewer.add_image(np.stack([clean, clean[:, ::-1], 3 * clean])[:, :, None], name="EDX")
+    dock = open_dock(viewer)
+    dock.angles.start.setValue(ANGLES[0])
+    dock.angles.step.setValue(5.0)
+    before = state(viewer)
+    viewer.dims.set_current_step(0, 0)
+    dock.preview_box.setChecked(True)
+    settle(qtbot, dock)
+    assert state(viewer)[:1] == before
+    assert list(dock.image.choices) == [maps]
+    index = dock.slice.value()
+    shown = {}
+    for channel in (0, 2, 1):
+        viewer.dims.set_current_step(0, channel)
+        settle(qtbot, dock)
+        assert f"slice of channel {channel} at y" in dock.preview.layer.name
+        shown[channel] = dock.preview.layer.data
+    volume = press(qtbot, dock, dock.run_button)
+    for channel, slice_zx in shown.items():
+        assert np.corrcoef(slice_zx.ravel(), volume.data[channel, :, index].ravel())[0, 1] > 0.99
+    dense = shown[0] > 0.5 * shown[0].max()
+    assert np.median(shown[2][dense]) == pytest.approx(3 * np.median(shown[0][dense]), rel=0.1)
+
+
+def test_a_turned_layer_has_its_axis_its_preview_and_its_volume_turned_with_it(qtbot, viewer, clean):
+    source = add(viewer, clean)
+    turn = np.eye(5)
+    turn[2:4, 2:4] = [[0.8, -0.6], [0.6, 0.8]]
+    turn[2:4, 4] = [50.0, -20.0]
+    source.affine = turn
+    source.rotate = 10
+    dock = open_dock(viewer)
+    dock.axis.show_box.setChecked(True)
+    drawn = dock.axis_line.layer
+    start, along = drawn.data[0]
+    ends = [np.asarray(drawn.data_to_world(end)[-2:]) for end in (start, start + along)]
+    on_axis = np.asarray(source.data_to_world([0, 0, 3.0, (SHAPE[1] - 1) / 2])[-2:])
+    (a, b), (c, d) = ends[1] - ends[0], on_axis - ends[0]
+    assert a * d == pytest.approx(b * c, abs=1e-6), "the middle column lies on the line"
+    dock.preview_box.setChecked(True)
+    settle(qtbot, dock)
+    preview = dock.preview.layer
+    beside = np.subtract(preview.data_to_world([0, SHAPE[1] - 1]), preview.data_to_world([0, 0]))
+    across = np.subtract(*(source.data_to_world([0, 0, 0, u])[-2:] for u in (SHAPE[1] - 1, 0)))
+    np.testing.assert_allclose(beside[-2:], across, atol=1e-6)
+    volume = press(qtbot, dock, dock.run_button)
+    for y, x in ((0, 0), (5, 30)):
+        there = volume.data_to_world([(volume.data.shape[0] - 1) / 2, y, x])
+        np.testing.assert_allclose(there, [0, *source.data_to_world([0, 0, y, x])[-2:]], atol=1e-6)
+    tipped = np.eye(5)
+    tipped[1:3, 1:3] = [[0.8, -0.6], [0.6, 0.8]]
+    source.affine = tipped
+    assert not dock.run_button.isEnabled()
+    assert "turned out of its image plane" in dock.run_button.toolTip()
+    source.affine = np.eye(5)
+    assert dock.run_button.isEnabled()
+
+
 def test_the_preview_follows_lam_and_a_click_on_the_curve_sets_it(qtbot, viewer, clean):
     add(viewer, clean)
     dock = open_dock(viewer, algorithm="tv-sart", n_iter=10, lam=0.01)
@@ -242,6 +302,76 @@ def test_every_control_has_a_tooltip_and_all_fit_in_320_pixels(viewer, clean):
         if not inside and not control.toolTip() and not parent.toolTip():
             silent.append((type(control).__name__, control.accessibleName(), getattr(control, "text", str)()))
     assert silent == []
+
+
+def reachable(dock):
+    """The controls that a keyboard has to reach, from the top: visible, enabled, and no part of another."""
+    controls = (QAbstractButton, QComboBox, QAbstractSpinBox, QSlider, QLineEdit)
+    found = [each for kind in controls for each in dock.findChildren(kind)]
+    return [
+        each
+        for each in found
+        if each.isVisible()
+        and each.isEnabled()
+        and not isinstance(each.parentWidget(), (QComboBox, QAbstractSpinBox))
+        and each.objectName() != "qt_toolbar_ext_button"
+    ]
+
+
+def tour(qtbot, dock, first):
+    """The widgets that Tab reaches one after another, from ``first`` until it comes round or leaves the dock."""
+    first.setFocus()
+    seen = []
+    while (here := QApplication.focusWidget()) not in seen and here is not None and dock.isAncestorOf(here):
+        seen.append(here)
+        qtbot.keyClick(here, Qt.Key.Key_Tab)
+    return seen
+
+
+def test_by_keyboard_alone(qtbot, viewer, clean):
+    add(viewer, clean)
+    add(viewer, 2 * clean, name="Co map")
+    dock = open_dock(viewer, algorithm="tv-sart", n_iter=300, lam=1e-3, tolerance=0.0)
+    dock.settings.advanced.expand()
+    dock.alignment.settings.advanced.expand()
+    dock.window().activateWindow()
+    qtbot.waitUntil(dock.window().isActiveWindow)
+    QApplication.processEvents()
+    first = dock.image.native
+    seen = tour(qtbot, dock, first)
+    stepped = [each for each in reachable(dock) if not any(s is each or each.isAncestorOf(s) for s in seen)]
+    assert [(type(each).__name__, each.accessibleName(), each.toolTip()) for each in stepped] == []
+    marks = [first, dock.axis.show_box, dock.align_button, dock.preview_box, dock.live_box, dock.run_button]
+    places = [next(i for i, s in enumerate(seen) if s is m or m.isAncestorOf(s)) for m in marks]
+    assert places == sorted(places), "from the top down, the run row last"
+
+    for box in (dock.preview_box, dock.axis.show_box):
+        box.setFocus()
+        qtbot.keyClick(box, Qt.Key.Key_Space)
+        assert box.isChecked()
+        qtbot.keyClick(box, Qt.Key.Key_Space)
+        assert not box.isChecked()
+    before = len(viewer.layers)
+    dock.run_button.setFocus()
+    qtbot.keyClick(dock.run_button, Qt.Key.Key_Return)
+    assert dock.run_row.cancel_button.hasFocus()
+    with qtbot.waitSignal(dock.finished, timeout=60_000) as end:
+        qtbot.keyClick(dock.run_row.cancel_button, Qt.Key.Key_Escape)
+    assert end.args == [None]
+    assert len(viewer.layers) == before
+    assert dock.run_button.hasFocus()
+    qtbot.keyClick(dock.run_button, Qt.Key.Key_Space)
+    qtbot.waitUntil(dock.run_row.done_button.isEnabled, timeout=60_000)
+    qtbot.keyClick(dock.run_row.cancel_button, Qt.Key.Key_Tab)
+    assert dock.run_row.done_button.hasFocus()
+    with qtbot.waitSignal(dock.finished, timeout=60_000) as end:
+        qtbot.keyClick(dock.run_row.done_button, Qt.Key.Key_Return)
+    assert end.args[0] is viewer.layers[-1]
+    dock.alignment.settings.set_values({"method": "cross-correlation"})
+    dock.align_button.setFocus()
+    with qtbot.waitSignal(dock.finished, timeout=60_000) as end:
+        qtbot.keyClick(dock.align_button, Qt.Key.Key_Return)
+    assert end.args[0].name == "HAADF aligned"
 
 
 def test_algorithms_without_lam_show_none(viewer, clean):

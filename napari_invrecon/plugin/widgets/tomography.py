@@ -16,8 +16,14 @@ from napari_invrecon.plugin.memory import has_room, in_gb
 from napari_invrecon.plugin.preferences import start_with
 from napari_invrecon.plugin.tilt_axis import TiltAxisLine
 from napari_invrecon.plugin.tilt_preview import LookedSlice, TiltPreview
-from napari_invrecon.plugin.tilt_results import TiltSource, add_volume, describe_stack, volume_display
-from napari_invrecon.plugin.tilt_series import TiltInput, projections, tilt_stacks
+from napari_invrecon.plugin.tilt_results import (
+    TiltSource,
+    add_volume,
+    describe_stack,
+    keeps_its_plane,
+    volume_display,
+)
+from napari_invrecon.plugin.tilt_series import TiltInput, projections, shown_channel, tilt_stacks
 from napari_invrecon.plugin.widgets.advanced_section import AdvancedSection
 from napari_invrecon.plugin.widgets.alignment_section import AlignmentSection, found_alignment
 from napari_invrecon.plugin.widgets.angles_row import AnglesRow
@@ -55,8 +61,10 @@ _STACK_TIP = (
 )
 _PREVIEW_TIP = (
     "Reconstruct one slice across the tilt axis whenever λ or a setting changes, as a layer 'preview' beside the "
-    "stack: below it with z downwards for an axis along y, right of it for one along x. Untick to remove it."
+    "stack: below it with z downwards for an axis along y, right of it for one along x. Of maps, of the channel on the "
+    "screen. Untick to remove it."
 )
+_WATCHED = ("data", "scale", "translate", "rotate", "shear", "affine")  # of the chosen layer
 _SLICE_TIP = "Which slice along the tilt axis, counted in pixels of the (binned) images from the top (left)."
 _LIVE_TIP = "Show the volume while it grows, at most three times a second. Untick for the last bit of speed."
 
@@ -212,6 +220,7 @@ class TomographyDock(Dock):
         self.lam.valueChanged.connect(self.lambda_panel.show_lam)
         self.lambda_panel.picked.connect(self._pick)
         self.preview_box.toggled.connect(self._look)
+        self.viewer.dims.events.point.connect(self._follow_channel)
         self.slice.valueChanged.connect(self._choose_slice)
         self.preview.looked.connect(self._show_looked)
         self.preview.progressed.connect(self._show_preview_stage)
@@ -239,12 +248,14 @@ class TomographyDock(Dock):
     def _take(self, _: object = None) -> None:
         """Another layer was chosen: its angles, and where it was aligned its axis."""
         if self._watched is not None:
-            self._watched.events.data.disconnect(self._explain)
+            for name in _WATCHED:
+                self._watched.events[name].disconnect(self._explain)
         layer = self._watched = self.image.value
         self._slice = None
         found = None
         if layer is not None:
-            layer.events.data.connect(self._explain)
+            for name in _WATCHED:
+                layer.events[name].connect(self._explain)
             found = found_alignment(layer)
             self.settings.set_values({"axis_shift_px": 0.0 if found is None else found.axis_shift_px})
         if found is not None:
@@ -256,12 +267,18 @@ class TomographyDock(Dock):
         if self._why_not():
             return None
         layer = self.image.value
-        return TiltInput(layer, projections(layer), self.angles.value, self.axis.value)
+        channel = shown_channel(layer, self.viewer.dims.point)
+        return TiltInput(layer, projections(layer), self.angles.value, self.axis.value, channel)
 
     def _why_not(self) -> str:
         """Why neither step could work; empty where both could."""
         if self.image.value is None:
             return "Open a tilt series first: drop a file on the viewer, or File → Open Sample"
+        if not keeps_its_plane(self.image.value):
+            return (
+                f"'{self.image.value.name}' is turned out of its image plane: its volume would have no place. Reset "
+                "the layer's rotate, shear and affine, or turn it in the plane of the images only"
+            )
         try:
             _ = self.angles.value
         except (ValueError, OSError) as error:
@@ -326,9 +343,15 @@ class TomographyDock(Dock):
             self._say_of_preview("")
             return
         given = self._chosen()
-        if given is not None and given.stack.ndim == 3:
+        if given is not None:
             plane = describe_stack(given.layer).plane
             self.preview.request(given, self._settings(self.lam.value), self._slice, plane)
+
+    def _follow_channel(self, _: object = None) -> None:
+        """Another channel of maps is on the screen."""
+        layer = self.image.value
+        if self.preview_box.isChecked() and layer is not None and projections(layer).ndim > 3:
+            self._look()
 
     def _choose_slice(self, index: int) -> None:
         self._slice = index
