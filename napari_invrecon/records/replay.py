@@ -156,7 +156,8 @@ def _energy(_: dict[str, Any], settings: dict[str, Any], sources: Sources) -> St
 
 
 def _tomography(record: dict[str, Any], settings: dict[str, Any], sources: Sources) -> Steps[Reconstruction]:
-    cut_short = settings["lam"] is not None and record["stopped"].startswith("asked to finish: ")
+    same_lam = (settings["lam"] or None) == (record["lam"] or None)
+    cut_short = same_lam and record["stopped"].startswith("asked to finish: ")
     return tomography(
         sources["stack"],
         _angles(record, sources),

@@ -167,11 +167,12 @@ def test_a_rotation_that_is_given_is_kept(series):
 
 def test_every_step_can_be_followed_and_stopped(series):
     steps = alignment(series, ANGLES, AlignmentSettings())
-    stages = [next(steps).stage for _ in range(8)]
-    assert [stage.split(" 1 ")[0] for stage in (stages[0], stages[1], stages[3], stages[6])] == [
+    stages = [next(steps).stage for _ in range(11)]
+    assert [stage.split(" 1 ")[0] for stage in (stages[0], stages[1], stages[3], stages[6], stages[9])] == [
         "reading",
         "cross-correlation",
         "centre of mass",
+        "centre of mass of the object",
         "projection matching",
     ]
     so_far, ended = asked_to_finish(steps)

@@ -104,6 +104,8 @@ class AlignmentSection(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.section)
 
+        for button in (self.align_button, self.load_button, self.save_button, self.apply_button):
+            button.setAutoDefault(True)  # Return presses it, as Space does
         self.align_button.clicked.connect(self._align)
         self.load_button.clicked.connect(self._ask_for_file)
         self.save_button.clicked.connect(self._ask_where)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, QTimer, Signal, Slot
-from qtpy.QtWidgets import QLayout, QMainWindow, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal, Slot
+from qtpy.QtWidgets import QLayout, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_invrecon.plugin.widgets.scroll import FormScroll
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from qtpy.QtGui import QShowEvent
 
     from napari_invrecon.plugin.widgets.form import SettingsForm
     from napari_invrecon.plugin.widgets.run_row import RunRow
@@ -49,6 +52,12 @@ class Dock(QWidget):
         for row in below:
             layout.addWidget(row)
         layout.addStretch(1)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Tab goes from the top down. Qt's own order is that in which widgets were made, with napari's in between."""
+        super().showEvent(event)
+        for before, after in pairwise(_in_order(self)):
+            QWidget.setTabOrder(before, after)
 
     def run(self) -> None:
         """Start with what the dock shows."""
@@ -115,3 +124,20 @@ class Dock(QWidget):
             self.hide()
             self.setParent(self._window)
             self.stop()
+
+
+def _in_order(widget: QWidget) -> Iterator[QWidget]:
+    """What the Tab key may stop at in a widget, in the order in which its layouts show it."""
+    if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+        yield widget
+    inside = widget.widget() if isinstance(widget, QScrollArea) else widget
+    if inside is not None and inside.layout() is not None:
+        yield from _of_layout(inside.layout())
+
+
+def _of_layout(layout: QLayout) -> Iterator[QWidget]:
+    for item in map(layout.itemAt, range(layout.count())):
+        if item.widget() is not None:
+            yield from _in_order(item.widget())
+        elif item.layout() is not None:
+            yield from _of_layout(item.layout())
