@@ -1,6 +1,7 @@
 """How long a tilt series takes and how much memory, beside ASTRA's SIRT on the CPU in the same run.
 
     python tests/benchmarks/tomography_speed.py [--size 256] [--slices 256] [--tilts 71] [--algorithms sirt tv-sart tv]
+        [--iterations 3]
 
 Prints markdown. Each algorithm runs in a fresh process, which first compiles on a small problem: seconds are of the
 solver alone, memory is the peak resident size over that of the process with its data. ASTRA's CPU projectors work slice
@@ -33,7 +34,7 @@ def problem(algorithm: str, size: int, angles: np.ndarray, n_iter: int) -> TiltP
     return TiltProblem(geometry, algorithm, projector_norm(geometry), n_iter=n_iter, tolerance=0.0)
 
 
-def measure(algorithm: str, size: int, slices: int, tilts: int) -> None:
+def measure(algorithm: str, size: int, slices: int, tilts: int, n_iter: int) -> None:
     """One row: seconds, seconds an iteration, seconds until 1.02 times the last RMSE, RMSE, peak memory."""
     angles, threads = np.linspace(-70, 70, tilts), fft_workers()
     small = np.zeros((tilts, 32, 20), np.float32)
@@ -47,7 +48,7 @@ def measure(algorithm: str, size: int, slices: int, tilts: int) -> None:
     data = np.ascontiguousarray(clean / peak + np.float32(NOISE) * noise)
     del clean, noise
     truth = voxels(objects, (size, slices, size), fineness=2).swapaxes(1, 2)[:, :, ::8]
-    asked = problem(algorithm, size, angles, ITERATIONS[algorithm])
+    asked = problem(algorithm, size, angles, n_iter)
     reset_peak()
     before, spent, used, errors, times = peak_bytes(), 0.0, 0.0, [], []
     steps = solve(asked, data, LAM, threads=threads)
@@ -96,11 +97,12 @@ if __name__ == "__main__":
     asked.add_argument("--slices", type=int, default=256)
     asked.add_argument("--tilts", type=int, default=71)
     asked.add_argument("--algorithms", nargs="+", default=["sirt", "tv-sart", "tv"], choices=list(ITERATIONS))
+    asked.add_argument("--iterations", type=int, help="a few give the seconds of one and the memory of all")
     asked.add_argument("--one", help=argparse.SUPPRESS)
     options = asked.parse_args()
     sizes = (options.size, options.slices, options.tilts)
     if options.one:
-        measure(options.one, *sizes)
+        measure(options.one, *sizes, options.iterations or ITERATIONS[options.one])
     else:
         print(f"\n{options.size}² × {options.slices} voxels, {options.tilts} tilts, {os.cpu_count()} cores\n")
         print(
@@ -110,5 +112,6 @@ if __name__ == "__main__":
         for name in options.algorithms:
             arguments = ["--size", "--slices", "--tilts"]
             given = [text for pair in zip(arguments, map(str, sizes), strict=True) for text in pair]
+            given += ["--iterations", str(options.iterations)] if options.iterations else []
             subprocess.run([sys.executable, __file__, "--one", name, *given], check=True)
         astra_sirt(*sizes)
