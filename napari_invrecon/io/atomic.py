@@ -16,11 +16,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, n_bytes: int) -> Iterator[Path]:
     """A temporary name beside ``path`` to write a file or a folder under; at the end of the block it becomes ``path``.
 
-    It is on the disk before it is renamed. A folder cannot replace another one in a single step: the old one is moved
-    aside first, and back where that fails; a kill in between leaves both whole under names that begin with a dot.
+    ``n_bytes`` must be free on the disk before anything is written: HDF5 ends the program when it cannot close a file
+    on a full disk. What is written is on the disk before it is renamed. A folder cannot replace another one in a single
+    step: the old one is moved aside first, and back where that fails; a kill in between leaves both whole under names
+    that begin with a dot.
 
     Raises
     ------
@@ -34,6 +36,8 @@ def whole(path: Path) -> Iterator[Path]:
     part, old = (path.with_name(f".{path.name}.{suffix}") for suffix in ("part", "old"))
     try:
         _remove(part)
+        if shutil.disk_usage(path.parent).free < n_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         yield part
         _flush(part)
         if path.exists() and path.is_dir() != part.is_dir():
@@ -56,6 +60,7 @@ def whole(path: Path) -> Iterator[Path]:
 def _explained(path: Path, error: OSError) -> OSError:
     problem, remedy = error.strerror or str(error), f"check that you may write to {path.parent}"
     if error.errno in _FULL:
+        problem = os.strerror(error.errno)  # HDF5 has a paragraph in its place
         remedy = f"free some space on the disk of {path.parent}, or choose another one"
     return OSError(error.errno, f"{path.name} was not written ({problem}), nothing was replaced: {remedy}")
 

@@ -38,7 +38,7 @@ def write_hspy(path: Path, acquisition: Acquisition) -> None:
             f'{path.name} needs RosettaSciIO ({error}): run   pip install "napari-invrecon[em]"   and save again'
         ) from error
     signal = _signal(acquisition)
-    with whole(path) as part:
+    with whole(path, acquisition.data.nbytes) as part:
         file_writer(str(part), signal, compression=None, show_progressbar=False)
 
 

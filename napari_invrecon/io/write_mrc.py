@@ -62,7 +62,7 @@ def write_mrc(path: Path, acquisition: Acquisition, labels: Sequence[str] = ()) 
     header = _header(acquisition, labels or _labels(acquisition))
     header["nsymbt"], header["exttyp"] = len(extended), exttyp
     seen = _Statistics()
-    with whole(path) as part, part.open("wb") as file:
+    with whole(path, 4 * data.size) as part, part.open("wb") as file:
         file.write(header.tobytes() + extended)
         for piece in write_pieces(file, file.tell(), data, _DTYPE):
             seen.add(piece)

@@ -42,7 +42,7 @@ def write_tif(path: Path, acquisition: Acquisition) -> None:
         shape, letters = (*shape, 1, 1), [*letters, "Y", "X"]
     metadata = {"axes": "".join(letters), "Name": acquisition.name, "Description": note_text(acquisition)}
     metadata |= _calibration(axes, letters, shape)
-    with whole(path) as part:
+    with whole(path, data.nbytes) as part:
         offset, _ = tifffile.imwrite(
             part,
             shape=shape,

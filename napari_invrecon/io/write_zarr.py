@@ -40,7 +40,7 @@ def write_zarr(path: Path, acquisition: Acquisition) -> None:
     """
     data = acquisition.data
     chunks = _chunks(data)
-    with whole(path) as part:
+    with whole(path, data.nbytes) as part:
         group = zarr.open_group(part, mode="w", zarr_format=2)
         group.attrs.update({"multiscales": [_multiscale(acquisition)], KEY: note(acquisition)})
         stored = group.create_array(
@@ -51,7 +51,8 @@ def write_zarr(path: Path, acquisition: Acquisition) -> None:
             chunk_key_encoding={"name": "v2", "separator": "/"},
             config={"write_empty_chunks": True},
         )
-        da.store(da.asarray(data).rechunk(chunks), stored, lock=False)
+        # One after the other: threads would go on writing after one of them has failed.
+        da.store(da.asarray(data).rechunk(chunks), stored, lock=False, scheduler="synchronous")
 
 
 def _chunks(data: Any) -> tuple[int, ...]:

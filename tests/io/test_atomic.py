@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -111,6 +112,15 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path: Path, 
         old(tmp_path / "out.zarr")
     assert read(tmp_path / "out.zarr")[0].name == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_a_disk_without_room_is_an_error_before_anything_is_written(path: Path, monkeypatch: Any) -> None:
+    old(path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(100, 90, 10))
+    with pytest.raises(OSError, match=r"No space left on device\), nothing was replaced: free some space"):
+        write(path, Acquisition(np.ones((2, 3, 4), np.float32), AXES, "new", "volume"))
+    assert read(path)[0].name == "old"
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_a_link_stays_one_and_its_file_is_replaced(tmp_path: Path) -> None:
