@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,14 +17,14 @@ class VolumeView:
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._hidden: list[Layer] = []
+        self._hidden: weakref.WeakSet[Layer] = weakref.WeakSet()  # one that is deleted meanwhile is not kept
 
     def show(self, volume: Image) -> None:
         """Maximum along the line of sight, weaker with depth, so that the nearer body is in front."""
         for layer in self._viewer.layers:
             if layer is not volume and layer.visible:
                 layer.visible = False
-                self._hidden.append(layer)
+                self._hidden.add(layer)
         volume.visible = True
         volume.rendering = "attenuated_mip"
         self._viewer.dims.ndisplay = 3
@@ -35,7 +36,7 @@ class VolumeView:
         for layer in self._hidden:
             if layer in self._viewer.layers:
                 layer.visible = True
-        self._hidden = []
+        self._hidden.clear()
         if self._viewer.dims.ndisplay == 3:
             self._viewer.dims.ndisplay = 2
             self._viewer.reset_view()

@@ -194,6 +194,7 @@ class DeconvolutionDock(Dock):
             self._take(opened[0] if opened else self.image.value)
         if self.image.value is None:  # of which magicgui says nothing
             self.why.refresh()
+            self._fill_in()
         self._explain()
 
     def _take(self, layer: Image | None) -> None:
@@ -320,7 +321,8 @@ class DeconvolutionDock(Dock):
         self.lam.value = lam
 
     def _end(self, _: object) -> None:
-        self.finished.emit(self._layer)
+        layer, self._layer = self._layer, None
+        self.finished.emit(layer)
 
 
 def _comes_with_settings(layer: Image) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.events import disconnect_events
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal, Slot
 from qtpy.QtWidgets import QLayout, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
@@ -13,6 +14,7 @@ from napari_invrecon.plugin.widgets.scroll import FormScroll
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from napari import Viewer
     from qtpy.QtGui import QShowEvent
 
     from napari_invrecon.plugin.widgets.form import SettingsForm
@@ -25,6 +27,7 @@ class Dock(QWidget):
     It overrides `run`, `stop` and `fill`.
     """
 
+    viewer: Viewer
     run_row: RunRow
     settings: SettingsForm
 
@@ -124,6 +127,15 @@ class Dock(QWidget):
             self.hide()
             self.setParent(self._window)
             self.stop()
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        """Hear nothing of the viewer any more: a closed dock would be at work at every change of a layer."""
+        viewer = self.viewer
+        groups = (viewer.events, viewer.layers.events, viewer.dims.events, viewer.scene.camera.events)
+        for group in (*groups, *(layer.events for layer in viewer.layers)):
+            for listener in (self, *self.findChildren(QObject)):
+                disconnect_events(group, listener)
 
 
 def _in_order(widget: QWidget) -> Iterator[QWidget]:
