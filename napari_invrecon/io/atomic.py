@@ -16,7 +16,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def whole(path: Path, n_bytes: int) -> Iterator[Path]:
+def whole(path: Path, n_bytes: int = 0) -> Iterator[Path]:
     """A temporary name beside ``path`` to write a file or a folder under; at the end of the block it becomes ``path``.
 
     ``n_bytes`` must be free on the disk before anything is written: HDF5 ends the program when it cannot close a file
