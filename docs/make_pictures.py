@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import napari
 from qtpy.QtWidgets import QApplication
 
-from napari_invrecon.plugin.demo import PLUGIN, press_run
+from napari_invrecon.plugin.demo import PLUGIN, PROBE_SIGMA_PX, SPECTRUM_ELEMENTS, press_run
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -53,7 +53,52 @@ def lecture_grain_boundaries(viewer: Viewer) -> None:
     viewer.canvas.grid.enabled = True
 
 
-PICTURES = (lecture_deblurring_1d, lecture_why_lambda, lecture_grain_boundaries)
+def deconvolution(viewer: Viewer) -> None:
+    """Open Sample → HAADF image; Deconvolve: λ on its curve, and the result beside the source."""
+    (image,) = viewer.open_sample(PLUGIN, "core_shell_haadf")
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Deconvolve")
+    dock.image.value = image
+    dock.psf.width.setValue(PROBE_SIGMA_PX)
+    dock.settings.set_values({"noise": "poisson"})
+    dock.lambda_panel.section.expand()
+    press_run(dock)
+    viewer.canvas.grid.enabled = True
+
+
+def tomography(viewer: Viewer) -> None:
+    """Open Sample → tilt series; Tomography → Reconstruct: the volume, its report and its rendering."""
+    viewer.open_sample(PLUGIN, "particles_tilt_series")
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Tomography")
+    press_run(dock)
+
+
+def spectra(viewer: Viewer) -> None:
+    """Open Sample → EELS spectrum image; Spectrum: two elements, their windows, and a map of each."""
+    viewer.open_sample(PLUGIN, "core_shell_eels_si")
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Spectrum")
+    for element in SPECTRUM_ELEMENTS:
+        dock.elements.add_element(element)
+    press_run(dock)
+
+
+def fusion(viewer: Viewer) -> None:
+    """Open Sample → HAADF image and EELS maps; Fuse: the overlay, and which coupling predicts held-out counts best."""
+    for key in ("core_shell_haadf", "core_shell_eels_maps"):
+        viewer.open_sample(PLUGIN, key)
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Fuse")
+    press_run(dock)
+    dock.candidates.expand()
+
+
+PICTURES = (
+    lecture_deblurring_1d,
+    lecture_why_lambda,
+    lecture_grain_boundaries,
+    deconvolution,
+    tomography,
+    spectra,
+    fusion,
+)
 
 
 def wait(until) -> None:

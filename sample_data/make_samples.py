@@ -33,6 +33,15 @@ HAADF_PEAK_ELECTRONS = 1000.0
 HAADF_GAIN, HAADF_OFFSET, HAADF_READOUT = 16.0, 400.0, 4.0
 MAP_PEAK_COUNTS = {"Ce M45": 10.0, "Co L23": 7.0}
 
+# The spectrum image shows the same field on pixels eight times as wide.
+SPECTRUM_BINNING = 8
+ENERGIES_EV = np.arange(650.0, 1162.0, 2.0)
+BACKGROUND_COUNTS, BACKGROUND_EXPONENT = 15.0, 3.0  # in the first channel where the field is thickest; as E^−r
+FILM_SHARE = 0.2  # of the background's amplitude
+# An edge: its onset, counts in its first channel where there is most, and its white lines (energy, height over that).
+EDGES = {"Co3O4": (779.0, 4.0, ((780.5, 3.0), (795.5, 1.5))), "CeO2": (883.0, 3.0, ((885.0, 4.0), (903.0, 3.0)))}
+WHITE_LINE_SIGMA_EV = 2.5
+
 TILT_SHAPE = (96, 128)
 TILT_PIXEL_NM = 1.0
 TILT_ANGLES_DEG = np.arange(-70.0, 71.0, 2.0)
@@ -165,6 +174,31 @@ def elemental_maps() -> dict[str, np.ndarray]:
     return counts
 
 
+def edge_shape(onset_ev: float, white_lines: Iterable[tuple[float, float]]) -> np.ndarray:
+    """One edge over `ENERGIES_EV`, 1 just above its onset: a falling power law behind it, and Gaussian white lines."""
+    behind = np.where(onset_ev <= ENERGIES_EV, (ENERGIES_EV / onset_ev) ** -3.5, 0.0)
+    peaks = (h * np.exp(-((ENERGIES_EV - e) ** 2) / (2 * WHITE_LINE_SIGMA_EV**2)) for e, h in white_lines)
+    return behind + sum(peaks)
+
+
+def spectrum_image() -> np.ndarray:
+    """EELS counts, uint8 (energy, y, x): A·E^−r from all that the beam passes, and each material's edge."""
+    rng = np.random.default_rng(SEED + 5)
+    binned = {material: _binned(material_thickness(material), SPECTRUM_BINNING) for material in EDGES}
+    passed = sum(binned.values())
+    amplitude = BACKGROUND_COUNTS * (FILM_SHARE + (1 - FILM_SHARE) * passed / passed.max())
+    expected = (ENERGIES_EV / ENERGIES_EV[0])[:, None, None] ** -BACKGROUND_EXPONENT * amplitude
+    for material, (onset_ev, counts, white_lines) in EDGES.items():
+        share = binned[material] / binned[material].max()
+        expected += counts * edge_shape(onset_ev, white_lines)[:, None, None] * share
+    return rng.poisson(expected).astype(np.uint8)
+
+
+def _binned(image: np.ndarray, times: int) -> np.ndarray:
+    ny, nx = image.shape
+    return image.reshape(ny // times, times, nx // times, times).mean((1, 3))
+
+
 def tilt_bodies() -> list[Ellipsoid]:
     """A porous support with metal particles in and on it; ``weight`` is the scattering of 1 nm, metal in air = 1."""
     support_axes = (36.0, 32.0, 24.0)
@@ -230,25 +264,29 @@ def write_mrc(path: Path, data: np.ndarray, pixel_nm: float, header: np.ndarray,
         mrc.update_header_stats()
 
 
-def write_berkeley_emd(path: Path, maps: dict[str, np.ndarray], pixel_nm: float, dwell_s: float) -> None:
-    """Berkeley EMD 0.2: one group a map, with its (y, x) coordinates in nm."""
+def write_berkeley_emd(path: Path, signals: dict[str, np.ndarray], pixel_nm: float, dwell_s: float) -> None:
+    """Berkeley EMD 0.2: one group a signal, with its (y, x) coordinates in nm, and its energies in eV."""
     with h5py.File(path, "w") as file:
         file.attrs["version_major"], file.attrs["version_minor"] = 0, 2
-        for name, counts in maps.items():
+        for name, counts in signals.items():
             group = file.create_group(f"data/{name}")
             group.attrs["emd_group_type"] = 1
             data = group.create_dataset("data", data=counts, compression="gzip", shuffle=True)
             data.attrs["name"], data.attrs["units"] = name, "[counts]"
-            for number, (axis, n) in enumerate(zip("yx", counts.shape, strict=True), start=1):
-                coordinates = group.create_dataset(f"dim{number}", data=np.arange(n) * pixel_nm)
-                coordinates.attrs["name"], coordinates.attrs["units"] = axis, "[n_m]"
+            plane = list(zip("yx", counts.shape[-2:], strict=True))
+            binning = pixel_nm / FIELD_PIXEL_NM  # so that the corners of both fields coincide
+            axes = [(axis, "[n_m]", pixel_nm * (np.arange(n) + (binning - 1) / 2 / binning)) for axis, n in plane]
+            energies = [("energy", "[eV]", ENERGIES_EV)] if counts.ndim == 3 else []
+            for number, (axis, unit, values) in enumerate(energies + axes, start=1):
+                coordinates = group.create_dataset(f"dim{number}", data=values)
+                coordinates.attrs["name"], coordinates.attrs["units"] = axis, unit
         microscope = file.create_group("microscope")
         microscope.attrs["high tension"], microscope.attrs["dwell time"] = VOLTAGE_V, dwell_s
         file.create_group("sample").attrs["sample name"] = "generated CeO2 core, Co3O4 shell"
 
 
 def main(folder: Path) -> None:
-    """Write the three files into a folder."""
+    """Write the files into a folder."""
     haadf_header = fei1_header(1, FIELD_PIXEL_NM, 40e-6, np.zeros(1))
     write_mrc(
         folder / "core_shell_haadf.mrc",
@@ -258,6 +296,8 @@ def main(folder: Path) -> None:
         f"Generated HAADF of core-shell particles; Gaussian probe, sigma {PROBE_SIGMA_NM} nm",
     )
     write_berkeley_emd(folder / "core_shell_eels_maps.emd", elemental_maps(), FIELD_PIXEL_NM, 2e-3)
+    spectra = {"core-shell EELS": spectrum_image()}
+    write_berkeley_emd(folder / "core_shell_eels_si.emd", spectra, SPECTRUM_BINNING * FIELD_PIXEL_NM, 0.1)
     tilt_header = fei1_header(TILT_ANGLES_DEG.size, TILT_PIXEL_NM, 10e-6, TILT_ANGLES_DEG)
     write_mrc(
         folder / "particles_tilt_series.mrc",

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHIPPED = resources.files("napari_invrecon.sample_data")
-NAMES = ("core_shell_haadf.mrc", "core_shell_eels_maps.emd", "particles_tilt_series.mrc")
+NAMES = ("core_shell_haadf.mrc", "core_shell_eels_maps.emd", "core_shell_eels_si.emd", "particles_tilt_series.mrc")
 
 
 def arrays(folder: Path) -> list[np.ndarray]:
-    """Every array of the three files."""
+    """Every array of the files."""
     with h5py.File(folder / "core_shell_eels_maps.emd") as file:
         maps = [file[f"data/{name}/data"][()] for name in make_samples.MAP_PEAK_COUNTS]
-    return [*maps, mrcfile.read(folder / "core_shell_haadf.mrc"), mrcfile.read(folder / "particles_tilt_series.mrc")]
+    with h5py.File(folder / "core_shell_eels_si.emd") as file:
+        spectra = file["data/core-shell EELS/data"][()]
+    images = [mrcfile.read(folder / name) for name in ("core_shell_haadf.mrc", "particles_tilt_series.mrc")]
+    return [*maps, spectra, *images]
 
 
 def test_the_script_makes_the_shipped_files_again(tmp_path: Path) -> None:

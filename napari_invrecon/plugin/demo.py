@@ -28,6 +28,7 @@ SAMPLES = ("core_shell_haadf", "core_shell_eels_maps", "particles_tilt_series")
 WINDOW_SIZE = (1500, 950)
 PROBE_SIGMA_PX = 3.0
 TILT_LAM = 6e-3  # what held-out tilts choose here, which takes longer than the run
+SPECTRUM_ELEMENTS = ("Co", "Ce")
 TIMEOUT_S = 600
 
 
@@ -82,6 +83,16 @@ def tomography(viewer: Viewer, folder: Path) -> list[Path]:
     return [*pictures, *save(result, folder / "particles_tomogram.tif")]
 
 
+def elemental_maps(viewer: Viewer, folder: Path) -> list[Path]:
+    """The spectrum image, and the maps of its two elements on its pixels."""
+    viewer.open_sample(PLUGIN, "core_shell_eels_si")
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Spectrum")
+    for element in SPECTRUM_ELEMENTS:
+        dock.elements.add_element(element)
+    press_run(dock)
+    return [window_picture(viewer, folder / "4_elemental_maps.png")]
+
+
 def fusion(viewer: Viewer, folder: Path) -> list[Path]:
     """The EELS maps fused with the HAADF image; as they were measured, and their overlay."""
     viewer.canvas.grid.enabled = False
@@ -91,15 +102,15 @@ def fusion(viewer: Viewer, folder: Path) -> list[Path]:
     press_run(dock)
     dock.candidates.expand()
     dock.report.buttons["Measured"].click()
-    pictures = [window_picture(viewer, folder / "4_eels_maps_measured.png")]
+    pictures = [window_picture(viewer, folder / "5_eels_maps_measured.png")]
     dock.report.buttons["Fused"].click()
-    pictures.append(window_picture(viewer, folder / "4_eels_maps_fused.png"))
+    pictures.append(window_picture(viewer, folder / "5_eels_maps_fused.png"))
     for layer, element in zip(dock.fused.maps, ("ce", "co"), strict=True):
         pictures += save(layer, folder / f"core_shell_{element}_fused.tif")
     return pictures
 
 
-STEPS = (acquisitions, deconvolution, tomography, fusion)
+STEPS = (acquisitions, deconvolution, tomography, elemental_maps, fusion)
 
 
 def press_run(dock: Any) -> Layer:

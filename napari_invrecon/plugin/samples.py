@@ -26,6 +26,11 @@ def core_shell_eels_maps() -> list[LayerDataTuple]:
     return _layers("core_shell_eels_maps.emd")
 
 
+def core_shell_eels_si() -> list[LayerDataTuple]:
+    """EELS spectrum image of the same field, 650 … 1160 eV: Co L23 and Ce M45 on a falling background."""
+    return _layers("core_shell_eels_si.emd")
+
+
 def particles_tilt_series() -> list[LayerDataTuple]:
     """HAADF tilt series of metal particles in a porous support, −70…70° in steps of 2°, aligned."""
     return _layers("particles_tilt_series.mrc")

@@ -49,13 +49,14 @@ def test_every_sample_is_in_the_menu(make_napari_viewer) -> None:
     assert [sample.key for sample in samples] == [
         "core_shell_haadf",
         "core_shell_eels_maps",
+        "core_shell_eels_si",
         "particles_tilt_series",
         "lecture_grain_boundaries",
         "lecture_deblurring_1d",
     ]
     for sample in samples:
         assert viewer.open_sample("napari-invrecon", sample.key)
-    assert {str(unit) for unit in viewer.layers.extent.units} == {"degree", "nanometer"}
+    assert {str(unit) for unit in viewer.layers.extent.units} == {"degree", "electron_volt", "nanometer"}
 
 
 def test_the_lecture_s_grain_boundaries_take_two_clicks(make_napari_viewer, qtbot) -> None:

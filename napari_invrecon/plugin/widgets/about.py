@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from napari import Viewer  # noqa: TC002 — napari reads this annotation at run time
 from qtpy.QtGui import QFontDatabase
-from qtpy.QtWidgets import QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout
 
 from napari_invrecon.plugin.about import describe_record
 from napari_invrecon.plugin.bug_report import copy_text
+from napari_invrecon.plugin.widgets.dock import Dock
 
 _NOTHING = (
     "Select one layer that Deconvolve, Tomography or another dock of this plugin has made: its record is shown here."
 )
 
 
-class AboutDock(QWidget):
-    """Follows the selection.
+class AboutDock(Dock):
+    """Follows the selection; nothing runs in it.
 
     Parameters
     ----------
@@ -25,7 +26,7 @@ class AboutDock(QWidget):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
-        self._viewer = napari_viewer
+        self.viewer = napari_viewer
         self.text = QPlainTextEdit(self)
         self.text.setReadOnly(True)
         self.text.setAccessibleName("The record")
@@ -44,7 +45,7 @@ class AboutDock(QWidget):
 
     def show_selected(self, _: object = None) -> None:
         """Describe the selected layer."""
-        layer = self._viewer.layers.selection.active
+        layer = self.viewer.layers.selection.active
         known = layer is not None and "invrecon" in layer.metadata
         text = _NOTHING
         if known:
@@ -55,6 +56,9 @@ class AboutDock(QWidget):
         self.text.setPlainText(text)
         self.copy_button.setEnabled(known)
         self.copy_button.setToolTip("Put the text on the clipboard" if known else _NOTHING)
+
+    def stop(self) -> None:
+        """Nothing runs."""
 
     def _copy(self) -> None:
         copy_text(self.text.toPlainText())

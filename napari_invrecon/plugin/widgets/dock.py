@@ -132,8 +132,9 @@ class Dock(QWidget):
     def _stop_listening(self) -> None:
         """Hear nothing of the viewer any more: a closed dock would be at work at every change of a layer."""
         viewer = self.viewer
-        groups = (viewer.events, viewer.layers.events, viewer.dims.events, viewer.scene.camera.events)
-        for group in (*groups, *(layer.events for layer in viewer.layers)):
+        layers = viewer.layers
+        groups = (viewer.events, layers.events, layers.selection.events, viewer.dims.events, viewer.scene.camera.events)
+        for group in (*groups, *(layer.events for layer in layers)):
             for listener in (self, *self.findChildren(QObject)):
                 disconnect_events(group, listener)
 
