@@ -256,7 +256,9 @@ def test_a_second_run_after_the_first_with_other_settings(qtbot, viewer, phantom
 
     dock.image.value = second  # a reconstruction of a reconstruction
     third = press_run(qtbot, dock)
-    assert third.metadata["invrecon"]["sources"][0]["record"] == record
+    again = third.metadata["invrecon"]
+    assert again["history"] == {again["sources"][0]["made_by"]: record}
+    assert again["sources"][0]["made_by"] == again["sources"][0]["sha256"]
 
 
 def test_equal_runs_give_equal_layers_with_names_of_their_own(qtbot, viewer, phantom):
