@@ -21,3 +21,15 @@ def threads_end(qtbot):
     assert QThreadPool.globalInstance().waitForDone(5000), "a worker is still running"
     qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=5000)
     assert own_threads() <= before
+
+
+@pytest.fixture
+def runs_end(qtbot):
+    """No run is at work afterwards, nor the threads that it had for itself. (dask and the solvers keep theirs.)"""
+    from qtpy.QtCore import QThreadPool
+    from superqt.utils import WorkerBase
+
+    yield
+    assert QThreadPool.globalInstance().waitForDone(5000), "a worker is still running"
+    qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=5000)
+    assert [each.name for each in threading.enumerate() if each.name.startswith("invrecon_")] == []

@@ -17,14 +17,13 @@ from phantoms import rmse
 from qtpy.QtCore import QMimeData, QPointF, Qt, QThreadPool, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QMenu
-from superqt.utils import WorkerBase
 
 from napari_invrecon.plugin import inputs as inputs_module
 from napari_invrecon.plugin.widgets.deconvolution import DeconvolutionDock
 from napari_invrecon.recon.psf import FWHM_PER_SIGMA
 from napari_invrecon.recon.record import array_hash
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("runs_end")]
 
 PLUGIN = "napari-invrecon"
 WAIT_MS = 120_000
@@ -45,15 +44,6 @@ def phantom():
 @pytest.fixture
 def viewer(make_napari_viewer):
     return make_napari_viewer()
-
-
-@pytest.fixture(autouse=True)
-def runs_end(qtbot):
-    """No run is at work afterwards, nor the threads that it had for itself. (dask and the solvers keep theirs.)"""
-    yield
-    assert QThreadPool.globalInstance().waitForDone(5000), "a worker is still running"
-    qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=5000)
-    assert [each.name for each in threading.enumerate() if each.name.startswith("invrecon_")] == []
 
 
 @pytest.fixture(autouse=True)

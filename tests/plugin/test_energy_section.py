@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
-from qtpy.QtCore import QThreadPool
-from superqt.utils import WorkerBase
 
 import napari_invrecon as ir
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("runs_end")]
 
 WAIT_MS = 60_000
 CHANNELS = np.arange(200)
@@ -21,15 +17,6 @@ KEYS = {"units": ("eV", "nm", "nm", "nm"), "axis_labels": ("energy", "z", "y", "
 @pytest.fixture
 def viewer(make_napari_viewer):
     return make_napari_viewer()
-
-
-@pytest.fixture(autouse=True)
-def runs_end(qtbot):
-    """No run is at work afterwards, nor the threads that it had for itself."""
-    yield
-    assert QThreadPool.globalInstance().waitForDone(5000), "a worker is still running"
-    qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=5000)
-    assert [each.name for each in threading.enumerate() if each.name.startswith("invrecon")] == []
 
 
 @pytest.fixture

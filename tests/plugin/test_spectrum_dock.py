@@ -9,16 +9,15 @@ import dask.array as da
 import numpy as np
 import pytest
 from napari.utils.notifications import ErrorNotification, notification_manager
-from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QThreadPool, QUrl
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
-from superqt.utils import WorkerBase
 
 import napari_invrecon as ir
 from napari_invrecon.plugin.repeat import repeat
 from napari_invrecon.plugin.widgets.spectrum import SpectrumDock
 from napari_invrecon.recon.element_window import ElementWindow
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("runs_end")]
 
 WAIT_MS = 60_000
 ENERGY = 400 + 0.5 * np.arange(400)
@@ -28,15 +27,6 @@ NM = ("nm", "nm", "nm")
 @pytest.fixture
 def viewer(make_napari_viewer):
     return make_napari_viewer()
-
-
-@pytest.fixture(autouse=True)
-def runs_end(qtbot):
-    """No run is at work afterwards, nor the threads that it had for itself."""
-    yield
-    assert QThreadPool.globalInstance().waitForDone(5000), "a worker is still running"
-    qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=5000)
-    assert [each.name for each in threading.enumerate() if each.name.startswith("invrecon")] == []
 
 
 @pytest.fixture(autouse=True)
