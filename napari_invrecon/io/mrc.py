@@ -76,7 +76,9 @@ def _headers(path: Path) -> tuple[Any, Any, bytes]:
         head = file.read(_HEADER_BYTES)
     lengths = [int(np.frombuffer(head[92:96], order + "i4")[0]) for order in "<>"] if len(head) == _HEADER_BYTES else []
     if not any(0 <= length <= path.stat().st_size - _HEADER_BYTES for length in lengths):
-        raise ValueError(f"{path.name} is not a whole MRC file: its headers are longer than the file: copy it again")
+        raise ValueError(
+            f"{path.name} is not an MRC file, or not a whole one: its headers are longer than the file: copy it again"
+        )
     try:
         with warnings.catch_warnings():
             # Old files have no map stamp; what matters of them is checked here, against the length of the file.
