@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from notifications import errors
 
 
 @pytest.fixture
@@ -33,3 +34,11 @@ def runs_end(qtbot):
     assert QThreadPool.globalInstance().waitForDone(5000), "a worker is still running"
     qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=5000)
     assert [each.name for each in threading.enumerate() if each.name.startswith("invrecon_")] == []
+
+
+@pytest.fixture
+def no_error_is_left():
+    """Every error that napari shows is one that the test has asked for with `errors`."""
+    errors()
+    yield
+    assert errors() == []

@@ -11,7 +11,7 @@ import time
 import dask.array as da
 import numpy as np
 import pytest
-from napari.utils.notifications import ErrorNotification, notification_manager
+from notifications import errors
 from phantoms import image as draw
 from phantoms import rmse
 from qtpy.QtCore import QMimeData, QPointF, Qt, QThreadPool, QUrl
@@ -23,7 +23,7 @@ from napari_invrecon.plugin.widgets.deconvolution import DeconvolutionDock
 from napari_invrecon.recon.psf import FWHM_PER_SIGMA
 from napari_invrecon.recon.record import array_hash
 
-pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("runs_end")]
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("no_error_is_left", "runs_end")]
 
 PLUGIN = "napari-invrecon"
 WAIT_MS = 120_000
@@ -44,21 +44,6 @@ def phantom():
 @pytest.fixture
 def viewer(make_napari_viewer):
     return make_napari_viewer()
-
-
-@pytest.fixture(autouse=True)
-def no_error_is_left():
-    """Every error that napari shows is one that the test has asked for with `errors`."""
-    notification_manager.records.clear()
-    yield
-    assert errors() == []
-
-
-def errors():
-    """The messages of the errors since the last call."""
-    found = [each.message for each in notification_manager.records if isinstance(each, ErrorNotification)]
-    notification_manager.records.clear()
-    return found
 
 
 def open_dock(viewer, **settings):

@@ -21,7 +21,8 @@ from fusion_window import (
 )
 from matplotlib.backend_bases import MouseButton, MouseEvent
 from napari.settings import get_settings
-from napari.utils.notifications import ErrorNotification, notification_manager
+from napari.utils.notifications import notification_manager
+from notifications import errors
 from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -64,13 +65,6 @@ def runs_end(qtbot):
     assert QThreadPool.globalInstance().waitForDone(5000), "a worker is still running"
     qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=5000)
     assert errors() == []
-
-
-def errors():
-    """The messages of the errors since the last call."""
-    found = [each.message for each in notification_manager.records if isinstance(each, ErrorNotification)]
-    notification_manager.records.clear()
-    return found
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import threading
 import dask.array as da
 import numpy as np
 import pytest
-from napari.utils.notifications import ErrorNotification, notification_manager
+from napari.utils.notifications import notification_manager
+from notifications import errors
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 
@@ -17,7 +18,7 @@ from napari_invrecon.plugin.repeat import repeat
 from napari_invrecon.plugin.widgets.spectrum import SpectrumDock
 from napari_invrecon.recon.element_window import ElementWindow
 
-pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("runs_end")]
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("no_error_is_left", "runs_end")]
 
 WAIT_MS = 60_000
 ENERGY = 400 + 0.5 * np.arange(400)
@@ -27,21 +28,6 @@ NM = ("nm", "nm", "nm")
 @pytest.fixture
 def viewer(make_napari_viewer):
     return make_napari_viewer()
-
-
-@pytest.fixture(autouse=True)
-def no_error_is_left():
-    """Every error that napari shows is one that the test has asked for with `errors`."""
-    notification_manager.records.clear()
-    yield
-    assert errors() == []
-
-
-def errors():
-    """The messages of the errors since the last call."""
-    found = [each.message for each in notification_manager.records if isinstance(each, ErrorNotification)]
-    notification_manager.records.clear()
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from napari.utils.notifications import ErrorNotification, notification_manager
+from notifications import errors
 from tilt_phantoms import voxels
 from tilt_window import (
     ANGLES,
@@ -27,7 +27,7 @@ from tilt_window import (
 
 from napari_invrecon.recon.record import array_hash
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("no_error_is_left")]
 
 
 @pytest.fixture(scope="module")
@@ -43,21 +43,6 @@ def drifted(clean):
 @pytest.fixture
 def viewer(make_napari_viewer):
     return make_napari_viewer()
-
-
-@pytest.fixture(autouse=True)
-def no_error_is_left():
-    """Every error that napari shows is one that the test has asked for with `errors`."""
-    notification_manager.records.clear()
-    yield
-    assert errors() == []
-
-
-def errors():
-    """The messages of the errors since the last call."""
-    found = [each.message for each in notification_manager.records if isinstance(each, ErrorNotification)]
-    notification_manager.records.clear()
-    return found
 
 
 def test_a_dropped_series_is_aligned_and_reconstructed(qtbot, viewer, drifted, tmp_path):
