@@ -7,9 +7,10 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import fft
 from scipy.ndimage import distance_transform_edt
 from scipy.special import gammaincinv
+
+from napari_invrecon.recon.operators import forward_fft
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -172,7 +173,7 @@ def _spectral_floor(tiles: NDArray[np.float64], n_independent: float, psf: NDArr
     for t in size:
         window = np.multiply.outer(window, np.sin(np.pi * (np.arange(t) + 0.5) / t) ** 4)
     windowed = (tiles - tiles.mean(axis=axes, keepdims=True)) * window
-    transform = fft.rfftn(windowed, axes=axes, overwrite_x=True)
+    transform = forward_fft(windowed, len(size))
     power = np.mean(np.square(transform.real) + np.square(transform.imag), axis=0) / np.sum(window**2)
     f = np.meshgrid(*(np.abs(np.fft.fftfreq(t)) for t in size[:-1]), np.fft.rfftfreq(size[-1]), indexing="ij")
     corner = quiet = np.min(f, axis=0) >= 0.25

@@ -40,6 +40,7 @@ _FALLBACKS: tuple[RuleName, ...] = ("holdout", "gcv", "discrepancy")
 _N_ITER = {"fbp": 1, "sirt": 200, "sart": 50, "tv-sart": 60, "tv": 300, "l1": 300, "tikhonov": 200}
 _CENTRAL_VOXELS = 1 << 21
 _CENTRAL_SLICES = (2, 8)
+_PLANES = 16  # of a stored volume in one chunk: it is hashed, and looked at, plane by plane along z
 _RESTARTED = ("l1", "tikhonov")  # when their momentum restarts depends on the slab: they are to converge in each
 _SHOW_SECONDS = 0.5
 _ASKED = "asked to finish"
@@ -309,8 +310,8 @@ def _allocate(scene: Scene, plan: MemoryEstimate) -> Any:
     nz, nu = scene.geometry.volume
     along_last = series.tilt_axis == "x"
     shape = (nz, nu, series.n_slices) if along_last else (nz, series.n_slices, nu)
-    slab = plan.slab_slices
-    chunks = (nz, nu, slab) if along_last else (nz, slab, nu)
+    slab, planes = plan.slab_slices, min(nz, _PLANES)
+    chunks = (planes, nu, slab) if along_last else (planes, slab, nu)
     leading = (series.n_channels,) if series.has_channels else ()
     out = blocks.allocate((*leading, *shape), not plan.on_disk, (*(1 for _ in leading), *chunks))
     if not plan.on_disk:
