@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 _SMOOTHED_COUNTS = 150.0  # under the smoothing kernel: the maps' noise then biases a by about a per cent
 _SMOOTHING_PX = (1.0, 4.0)
+_NOTHING = 1e-30  # norm of a map that is empty
 _SEEN = 3.0  # standard errors
+_RIDGE = 1e-3  # of a map's variance: between maps that depend on each other the smaller slopes are taken
+_DEPENDENT = 30.0  # how much the variance of a grows by the others being unknown too (variance inflation)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class Calibration:
     ----------
     offset, slopes, errors
         h₀, a (element,), and one standard deviation of a.
+    told
+        (element,): whether its a can be told from the others'; not where maps depend on each other, as fractions do.
+    bend
+        How far H is from proportional to Σ a x^γ where that is largest, relatively: −0.3 if it saturates by 30 %.
     noise, misfit
         Of one pixel of H: the standard deviation of its noise, and of what the fit leaves beyond noise.
     gamma, psf_sigma_px
@@ -38,8 +45,10 @@ class Calibration:
     offset: float
     slopes: NDArray[np.float64]
     errors: NDArray[np.float64]
+    told: NDArray[np.bool_]
     noise: float
     misfit: float
+    bend: float = 0.0
     gamma: float = 1.0
     psf_sigma_px: float = 0.0
 
@@ -50,7 +59,7 @@ class Calibration:
 
     @property
     def seen(self) -> NDArray[np.bool_]:
-        """(element,): whether the HAADF sees the element, a above three standard errors."""
+        """(element,): whether the HAADF sees the element, a above three standard errors; see ``told``."""
         return self.slopes > _SEEN * self.errors
 
     def blurred(self, image: Array) -> Array:
@@ -103,8 +112,10 @@ def calibrate(
         columns = (columns @ ratios)[:, None]
     seen = smooth(haadf)
     design, above = columns - columns.mean(0), seen - seen.mean()  # so that the constant is free
-    size = np.maximum(np.linalg.norm(design, axis=0), 1e-30)
-    slopes = nnls(design / size, above)[0] / size
+    size = np.maximum(np.linalg.norm(design, axis=0), _NOTHING)
+    shared = (design / size).T @ (design / size)
+    root = np.linalg.cholesky(shared + _RIDGE * np.eye(len(size)))
+    slopes = nnls(root.T, np.linalg.solve(root, (design / size).T @ above))[0] / size
     offset = float(seen.mean() - columns.mean(0) @ slopes)
 
     noise = gaussian_sigma(np.where(known, haadf, np.nan))
@@ -113,10 +124,24 @@ def calibrate(
     from_maps = float((slopes * share) ** 2 @ unit.astype(float) ** 2) if unit is not None and gamma == 1 else 0.0
     beyond = float(np.mean(left**2)) - (noise**2 + from_maps) / smoothing
     misfit = float(np.sqrt(max(beyond, 0.0)))
-    normal = np.linalg.pinv((design / size).T @ (design / size))
+    inflation = np.diag(np.linalg.inv(shared + 1e-9 * np.eye(len(size))))
+    told = np.broadcast_to((inflation < _DEPENDENT) | (size <= _NOTHING), share.shape)
     scatter = float(np.mean(left**2)) * smoothing  # as many pixels as under the kernel have one error
-    errors = np.sqrt(np.maximum(np.diag(normal) * scatter, 0)) / size
-    return Calibration(offset, slopes * share, errors * share, noise, misfit, gamma, psf_sigma_px)
+    errors = np.sqrt(np.maximum(np.diag(np.linalg.inv(shared + _RIDGE * np.eye(len(size)))) * scatter, 0)) / size
+    return Calibration(
+        offset, slopes * share, errors * share, told, noise, misfit, _bend(columns @ slopes, seen), gamma, psf_sigma_px
+    )
+
+
+def _bend(signal: NDArray[np.float64], seen: NDArray[np.float64]) -> float:
+    """c₂ S/c₁ at the largest S (but a hundredth) of seen = c₀ + c₁ S + c₂ S² by least squares; 0 if S is constant."""
+    largest = float(np.percentile(signal, 99))
+    share = signal / largest if largest > 0 else np.zeros_like(signal)
+    powers = np.stack([np.ones_like(share), share, share**2], axis=1)
+    if np.linalg.matrix_rank(powers.T @ powers) < 3:
+        return 0.0
+    _, first, second = np.linalg.solve(powers.T @ powers, powers.T @ seen)
+    return float(second / first) if first > 0 else 0.0
 
 
 # fmt: off

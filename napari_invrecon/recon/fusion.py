@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_invrecon.recon.blocks import cut
 from napari_invrecon.recon.fusion_choice import MOST_LAMBDA, Candidate, Choice, choose
+from napari_invrecon.recon.fusion_scale import rescaled, scales
 from napari_invrecon.recon.fusion_scene import Scene, prepare
 from napari_invrecon.recon.fusion_settings import FusionSettings, for_each
 from napari_invrecon.recon.fusion_solver import Solution
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["FusionResult", "FusionSettings", "fuse", "fusion"]
 
 _HALO_PX = 48
+_SATURATED = -0.15  # of proportionality: below it the HAADF is said to saturate
 _BYTES, _BYTES_HAADF = 72, 60  # of working memory, for each pixel of each map and for each pixel
 _SHARE_OF_MEMORY = 0.5e9  # bytes for the solver of one GB allowed: the maps themselves and the result need theirs
 
@@ -55,7 +57,10 @@ class FusionResult(Reconstruction):
 
 
 @takes_settings(FusionSettings)
-def fuse(haadf: Any, maps: Any, reference: Any = None, *, settings: FusionSettings) -> FusionResult:
+def fuse(
+    haadf: Any, maps: Any, reference: Any = None, backgrounds: Any = None, variances: Any = None, *,
+    settings: FusionSettings,
+) -> FusionResult:  # fmt: skip
     """x̂ = argmin Σ D(x_i, b_i) + ½‖(H − h₀ − Σ a_i x_i)/s_H‖² + λ TV_ξ(w x), λ and coupling from the data.
 
     Parameters
@@ -66,6 +71,12 @@ def fuse(haadf: Any, maps: Any, reference: Any = None, *, settings: FusionSettin
         b: counts, or fitted values; not changed. NaN, here or in the HAADF, counts as unknown.
     reference : array of bool (y, x), optional
         True over a region known to hold nothing (vacuum): λ is then at least such that the maps are flat there.
+    backgrounds : array (element, y, x), optional
+        g, in the maps' units, where it differs from pixel to pixel: ``ElementalMaps.background`` for maps that are its
+        ``counts``, if that background is itself certain against them.
+    variances : array (element, y, x), optional
+        Of maps that are values, where it differs from pixel to pixel: ``ElementalMaps.variance`` for its ``data``. Not
+        a datum's own but the mean about it is used, because the former goes with the datum's noise.
     settings
         The fields of `FusionSettings` as keyword arguments.
 
@@ -105,17 +116,20 @@ def fuse(haadf: Any, maps: Any, reference: Any = None, *, settings: FusionSettin
     >>> ir.fuse(maps.sum(0), maps, lam=1.0, coupling="edges").data.shape
     (2, 48, 48)
     """
-    return finish(fusion(haadf, maps, settings, reference))
+    return finish(fusion(haadf, maps, settings, reference, backgrounds, variances))
 
 
-def fusion(haadf: Any, maps: Any, settings: FusionSettings, reference: Any = None) -> Steps[FusionResult]:
+def fusion(
+    haadf: Any, maps: Any, settings: FusionSettings, reference: Any = None, backgrounds: Any = None,
+    variances: Any = None,
+) -> Steps[FusionResult]:  # fmt: skip
     """`fuse` as a generator of `Iterate`, for callers who show progress and may stop it.
 
     The iterates' ``x`` is in counts, or the values' units; None while λ is chosen, and of a field in blocks.
     """
     watch = Stopwatch()
     yield Iterate(0, 1, stage="reading")
-    given = prepare(haadf, maps, settings)
+    given = prepare(haadf, maps, settings, backgrounds, variances)
     scene = given.scene
     vacuum = _check_reference(reference, scene)
     choice = yield from choose(scene, settings, vacuum)
@@ -129,14 +143,16 @@ def fusion(haadf: Any, maps: Any, settings: FusionSettings, reference: Any = Non
         scene = dataclasses.replace(given, scene=scene).on_haadf()
     edge = _edge(scene, settings)
     solution = yield from _shown(_solved(scene, coupling, lam, settings.n_iter, settings, edge, start), "fusing")
+    scale = scales(scene.problem, solution.x)
+    solution = rescaled(scene.problem, solution)
     error = yield from _standard_error(scene, coupling, lam, solution, settings, edge)
     used = scene.power if coupling == "power" else scene.linear
     residual = used.residual(scene.haadf, solution.x)
     per_unit = given.sensitivity[:, None, None].astype(np.float32)
     x = solution.x if (per_unit == 1).all() else solution.x / per_unit
     sources = [describe_source("haadf", np.asarray(haadf)), describe_source("maps", np.asarray(maps))]
-    if reference is not None:
-        sources.append(describe_source("reference", np.asarray(reference)))
+    more = {"reference": reference, "backgrounds": backgrounds, "variances": variances}
+    sources += [describe_source(role, np.asarray(array)) for role, array in more.items() if array is not None]
     record = make_record(
         "fuse",
         settings,
@@ -159,18 +175,16 @@ def fusion(haadf: Any, maps: Any, settings: FusionSettings, reference: Any = Non
             "errors": significant(used.errors),
             "haadf_noise": used.noise,
             "misfit": used.misfit,
+            "bend": used.bend,
         },
+        scale=significant(scale),
         shift_px=list(given.shift_px),
         haadf_binning=1.0 if given.sampling is None else given.sampling.ratio,
         blocks=None if edge is None else {"edge_px": edge, "halo_px": _HALO_PX},
         gain=choice.gain,
         flags=_flags(scene, choice),
         n_iter=solution.n_iter,
-        stopped="converged"
-        if solution.converged
-        else "iterations"
-        if solution.n_iter >= settings.n_iter
-        else "asked to finish",
+        stopped=_stopped(solution, settings),
         objective=significant(np.array(solution.objective), 8),
     )
     if error is not None:
@@ -192,7 +206,22 @@ def _stopped(solution: Solution, settings: FusionSettings) -> str:
 def _flags(scene: Scene, choice: Choice) -> list[str]:
     """What a reader of the result should know."""
     used = scene.power if choice.coupling == "power" else scene.linear
-    flags = [f"the HAADF cannot see {name}" for name, seen in zip(scene.elements, used.seen, strict=True) if not seen]
+    flags = [
+        f"the HAADF cannot see {name}"
+        for name, seen, told in zip(scene.elements, used.seen, used.told, strict=True)
+        if told and not seen
+    ]
+    mixed = [name for name, told in zip(scene.elements, used.told, strict=True) if not told]
+    if mixed:
+        flags.append(
+            f"the amounts of {', '.join(mixed)} depend on each other (as fractions that sum to 1 do): the HAADF tells "
+            "their weighted sum, and not which of them it sees"
+        )
+    if scene.linear.bend < _SATURATED:
+        flags.append(
+            f"the HAADF saturates: where there is most, it is {-scene.linear.bend:.0%} below proportional, of which "
+            "the couplings intensity and both know nothing; edges is not troubled by it"
+        )
     if choice.coupling in ("intensity", "both", "power") and used.misfit > used.noise:
         flags.append(f"the HAADF is {used.misfit / used.noise:.2g} times its noise away from h₀ + Σ a x")
     best = choice.best.get(choice.coupling)
@@ -309,14 +338,15 @@ def _standard_error(
     p, drawn = scene.problem, 0
     seen = solution.x if p.sampling is None else p.sampling(solution.x)
     for drawn in range(1, settings.n_draws + 1):
-        expected = seen + p.background[:, None, None]
-        noise = rng.standard_normal(p.data.shape) * p.unit[:, None, None]
+        expected = seen + p.background
+        noise = rng.standard_normal(p.data.shape) * p.sigma
         b = rng.poisson(np.maximum(expected, 0)) if p.counts else expected + noise
         data = np.where(np.isfinite(p.data), b, np.nan).astype(np.float32)
         haadf = (scene.haadf + scene.linear.noise * rng.standard_normal(scene.haadf.shape)).astype(np.float32)
-        again = dataclasses.replace(scene, haadf=haadf, problem=dataclasses.replace(p, data=data))
+        again = dataclasses.replace(scene.seen_as(haadf), problem=dataclasses.replace(p, data=data))
         start = solution if edge is None else None
-        x = finish(_solved(again, coupling, lam, settings.n_iter, settings, edge, start)).x.astype(np.float64)
+        drawn_from = finish(_solved(again, coupling, lam, settings.n_iter, settings, edge, start))
+        x = rescaled(again.problem, drawn_from).x.astype(np.float64)
         total += x
         square += x**2
         shown = Iterate(drawn, settings.n_draws, solution.x, stage=f"draw {drawn} of {settings.n_draws}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_invrecon.recon.fusion_scale import rescaled
 from napari_invrecon.recon.fusion_scene import EDGE_PX, Scene
 from napari_invrecon.recon.fusion_settings import CouplingName
 from napari_invrecon.recon.guided_tv import guided_variation
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _AUTOMATIC: tuple[CouplingName, ...] = ("none", "edges", "intensity", "both")
 MOST_LAMBDA = 64.0
 _FIRST_LAMBDA, _LEAST_LAMBDA, _FACTOR = 2.0, 0.03, 2.0
-_ITERATIONS = 40
+_ITERATIONS = 30
 _FLAT = 0.05  # of a map's noise: what may remain over a reference region
 _LEAST_SHARE = 1 / 16  # of the counts, with which the gain is looked for
 
@@ -79,17 +80,17 @@ def choose(
     Asked to finish, it is the best so far.
     """
     if settings.lam is not None and settings.coupling is not None:
-        return Choice(settings.coupling, settings.lam, scene.edge_px)
+        return Choice(settings.coupling, settings.lam, settings.edge_px or EDGE_PX[0])
     held_out = settings.holdout_fraction
     rng = np.random.default_rng(settings.seed)
     piece = scene.part(scene.centre)
     thinned, rest = _thinned(piece, held_out, rng)
     inside = None if vacuum is None or not vacuum[scene.centre].any() else vacuum[scene.centre]
-    names = _AUTOMATIC if settings.coupling is None else tuple(dict.fromkeys(("none", settings.coupling)))
+    names = _automatic(scene) if settings.coupling is None else tuple(dict.fromkeys(("none", settings.coupling)))
     tried: list[Candidate] = []
     edge_px, lam, asked = settings.edge_px, _FIRST_LAMBDA, False
     for name in names:
-        guided = name in ("edges", "both")
+        guided = name in ("edges", "both", "power")
         for width in EDGE_PX if guided and edge_px is None else (edge_px or EDGE_PX[0],):
             with_edges = dataclasses.replace(thinned, edge_px=width)
             curve, asked = yield from _curve(piece, with_edges, rest, name, settings, inside, lam)
@@ -116,6 +117,11 @@ def choose(
     return Choice(coupling, lam, used.edge_px, tuple(tried), gain)
 
 
+def _automatic(scene: Scene) -> tuple[CouplingName, ...]:
+    """The couplings to be tried; "power" where the HAADF is nearer to powers of the maps than to the maps."""
+    return (*_AUTOMATIC, "power") if scene.power.misfit < scene.linear.misfit else _AUTOMATIC
+
+
 def _thinned(scene: Scene, held_out: float, rng: np.random.Generator) -> tuple[Scene, Array]:
     """The scene with a share of the data, the HAADF's dependence scaled with it; and the rest of the data."""
     part, rest = split(scene.problem, held_out, rng)
@@ -138,7 +144,8 @@ def _dose_factor(
         before = score
         weaker, _ = _thinned(weaker, 0.5, rng)
         share /= 2
-        x = finish(weaker.solve(used.coupling, used.lam, None, _ITERATIONS, settings.tolerance)).x
+        solution = finish(weaker.solve(used.coupling, used.lam, None, _ITERATIONS, settings.tolerance))
+        x = rescaled(weaker.problem, solution).x
         whole = np.float32((1 - settings.holdout_fraction) * share)
         score = excess_error(piece.problem, x / whole, rest, settings.holdout_fraction)
     if share == 1.0:
@@ -192,21 +199,22 @@ class _Trial:
     ) -> None:  # fmt: skip
         self.piece, self.thinned, self.rest, self.coupling = piece, thinned, rest, coupling
         self.settings, self.vacuum = settings, vacuum
-        self.problem = None if coupling == "power" else thinned.coupled(coupling)
+        self.problem = thinned.coupled(coupling)
         self.rows: list[tuple[float, ...]] = []
 
     def at(self, lam: float, start: Solution | None) -> Solution:
         """Solve and judge one λ."""
-        part = self.problem or self.thinned.problem
+        part = self.problem
         solution = finish(
             self.thinned.solve(self.coupling, lam, start, _ITERATIONS, self.settings.tolerance, self.problem)
         )
+        rescaled_x = rescaled(part, solution).x
         held_out, unit = self.settings.holdout_fraction, part.unit[:, None, None]
-        scaled = solution.x / unit
-        residual = ((solution.x + part.background[:, None, None] - part.data) / unit).astype(np.float64)
+        scaled = rescaled_x / unit
+        residual = ((rescaled_x + part.background - part.data) / unit).astype(np.float64)
         spread = np.nan if self.vacuum is None else float(np.max(scaled[:, self.vacuum].std(axis=1)))
-        error = excess_error(self.piece.problem, solution.x / np.float32(1 - held_out), self.rest, held_out)
-        penalty = float(guided_variation(scaled, part.guide, 0, scaled.shape[1]))
+        error = excess_error(self.piece.problem, rescaled_x / np.float32(1 - held_out), self.rest, held_out)
+        penalty = float(guided_variation(scaled, part.guide, part.follow, part.rise, 0, scaled.shape[1]))
         self.rows.append((lam, float(np.nansum(residual**2)), penalty, error, spread))
         return solution
 
@@ -216,5 +224,5 @@ class _Trial:
             np.array(column) for column in zip(*sorted(self.rows), strict=True)
         )
         unknown: NDArray[Any] = np.full(len(lams), np.nan)
-        n_data = float(np.isfinite((self.problem or self.thinned.problem).data).sum())
+        n_data = float(np.isfinite(self.problem.data).sum())
         return make_curve(lams, n_data, residual2, penalties, unknown, None, errors, spreads, _FLAT)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, shift
 
 from napari_invrecon.recon.couplings import Calibration, atomic_number, calibrate
+from napari_invrecon.recon.fusion_guide import denoised, following, with_edges
+from napari_invrecon.recon.fusion_scale import rescaled
 from napari_invrecon.recon.fusion_settings import FusionSettings, NoiseName, for_each
-from napari_invrecon.recon.fusion_solver import FusionProblem, Solution, primal_dual
-from napari_invrecon.recon.guided_tv import edge_field
+from napari_invrecon.recon.fusion_solver import FusionProblem, Solution, primal_dual, uncoupled
 from napari_invrecon.recon.noise import gaussian_sigma
 from napari_invrecon.recon.operators import Array
 from napari_invrecon.recon.power_coupling import gauss_newton, linearised
@@ -29,6 +30,7 @@ _PIECE_PX = 192  # edge of the central piece that stands for the field where som
 _LEAST_SHIFT_PX = 0.3
 _ROUNDS = 3
 _SMOOTH_START_PX = 2.0
+_VARIANCE_PX, _LEAST_VARIANCE = 2.0, 1e-2  # over which variances are averaged; of a map's mean variance
 _FIRST_LAMBDA, _FIRST_ITERATIONS = 2.0, 60
 
 
@@ -38,8 +40,8 @@ class Scene:
 
     Attributes
     ----------
-    haadf
-        H (y, x), on the pixels of the result.
+    haadf, clean
+        H (y, x), on the pixels of the result; and without its noise.
     problem
         The maps and their noise, with no coupling.
     linear, power
@@ -49,6 +51,7 @@ class Scene:
     """
 
     haadf: Array
+    clean: Array
     problem: FusionProblem
     noise: NoiseName
     linear: Calibration
@@ -56,26 +59,47 @@ class Scene:
     elements: tuple[str, ...]
     edge_px: float = EDGE_PX[0]
 
-    def coupled(self, coupling: CouplingName) -> FusionProblem:
-        """The problem with the guide and the HAADF's term of a coupling; "power" has its own at each step."""
-        problem = self.problem
-        if coupling in ("edges", "both"):
-            problem = dataclasses.replace(problem, guide=edge_field(self.haadf, self.edge_px, self.linear.noise))
+    def coupled(self, coupling: CouplingName, x: Array | None = None) -> FusionProblem:
+        """The problem with what a coupling takes from the HAADF; "power" has the HAADF's term anew at each step.
+
+        ``x``: maps that tell how they rise with the HAADF; without, those that its edges and intensity give.
+        """
+        problem, noise = self.problem, self.linear.noise
         if coupling in ("intensity", "both"):
-            problem = linearised(problem, self.linear, self.haadf, np.zeros_like(problem.slope))
-        return problem
+            problem = linearised(problem, self.linear, self.known, np.zeros_like(problem.slope))
+        if coupling in ("none", "intensity"):
+            return problem
+        problem = with_edges(problem, self.haadf, self.edge_px, noise)
+        if x is None:
+            first = primal_dual(problem, self._weight(_FIRST_LAMBDA), self.start(), n_iter=_FIRST_ITERATIONS)
+            x = rescaled(problem, finish(first)).x
+        ratio = 1.0 if problem.sampling is None else problem.sampling.ratio
+        return following(problem, x, self.clean, self.linear.offset, noise, ratio)
+
+    @property
+    def known(self) -> Array:
+        """H without its noise, NaN where it is unknown."""
+        return np.where(np.isfinite(self.haadf), self.clean, np.nan).astype(np.float32)
+
+    def seen_as(self, haadf: Array) -> Scene:
+        """The scene with another HAADF, of the same noise."""
+        return dataclasses.replace(self, haadf=haadf, clean=denoised(haadf, self.linear.noise))
 
     def solve(
         self, coupling: CouplingName, lam: float, start: Solution | None, n_iter: int, tolerance: float,
         problem: FusionProblem | None = None,
     ) -> Steps[Solution]:  # fmt: skip
         """The solution for one coupling and λ (per pixel of the maps); ``problem``, if at hand, is the coupled one."""
-        sampling = self.problem.sampling
-        weight = lam if sampling is None else lam / sampling.ratio
         first = self.start() if start is None else start
+        if problem is None:
+            problem = self.coupled(coupling, None if start is None or self.problem.sampling is None else start.x)
+        weight = self._weight(lam)
         if coupling == "power":
-            return gauss_newton(self.problem, self.power, self.haadf, weight, first, n_iter=n_iter, tolerance=tolerance)
-        return primal_dual(problem or self.coupled(coupling), weight, first, n_iter=n_iter, tolerance=tolerance)
+            return gauss_newton(problem, self.power, self.known, weight, first, n_iter=n_iter, tolerance=tolerance)
+        return primal_dual(problem, weight, first, n_iter=n_iter, tolerance=tolerance)
+
+    def _weight(self, lam: float) -> float:
+        return lam if self.problem.sampling is None else lam / self.problem.sampling.ratio
 
     def start(self) -> Array:
         """The maps, smoothed, positive."""
@@ -83,9 +107,8 @@ class Scene:
         known = np.isfinite(p.data)
         sigma = (0, _SMOOTH_START_PX, _SMOOTH_START_PX)
         mass = gaussian_filter(known.astype(np.float32), sigma)
-        x = gaussian_filter(np.where(known, p.data, 0), sigma)
+        x = gaussian_filter(np.where(known, p.data - p.background, 0), sigma)
         x /= np.maximum(mass, 1e-3)
-        x -= p.background[:, None, None]
         np.maximum(x, 1e-3 * p.unit[:, None, None], out=x)
         return np.asarray(x if p.sampling is None else p.sampling.spread(x), np.float32)
 
@@ -94,8 +117,14 @@ class Scene:
         within = (slice(None), *cut)
         p = self.problem
         data = np.ascontiguousarray(p.data[within])
-        problem = dataclasses.replace(p, data=data, **_uncoupled(data.shape))
-        return dataclasses.replace(self, haadf=np.ascontiguousarray(self.haadf[cut]), problem=problem)
+        own: dict[str, Any] = {
+            name: np.ascontiguousarray(each[within])
+            for name, each in (("background", p.background), ("precision", p.precision))
+            if each.shape[1:] == p.data.shape[1:]
+        }
+        problem = dataclasses.replace(p, data=data, **own, **uncoupled(data.shape))
+        haadf, clean = (np.ascontiguousarray(each[cut]) for each in (self.haadf, self.clean))
+        return dataclasses.replace(self, haadf=haadf, clean=clean, problem=problem)
 
     @property
     def centre(self) -> tuple[slice, ...]:
@@ -133,7 +162,7 @@ class Input:
         if self.sampling is None:
             return self.scene
         ratio, noise = self.sampling.ratio, gaussian_sigma(self.haadf)
-        blank = _uncoupled((len(self.scene.problem.data), *self.haadf.shape))
+        blank = uncoupled((len(self.scene.problem.data), *self.haadf.shape))
         found = [
             dataclasses.replace(each, noise=noise, misfit=each.misfit * ratio)
             for each in (self.scene.linear, self.scene.power)
@@ -141,6 +170,7 @@ class Input:
         return dataclasses.replace(
             self.scene,
             haadf=self.haadf,
+            clean=denoised(self.haadf, noise),
             problem=dataclasses.replace(self.scene.problem, sampling=self.sampling, **blank),
             linear=found[0],
             power=dataclasses.replace(found[1], psf_sigma_px=found[1].psf_sigma_px * ratio),
@@ -148,16 +178,7 @@ class Input:
         )
 
 
-def _uncoupled(shape: tuple[int, ...]) -> dict[str, Any]:
-    n, ny, nx = shape
-    return {
-        "guide": np.zeros((2, ny, nx), np.float32),
-        "slope": np.zeros((n, ny, nx), np.float32),
-        "target": np.zeros((ny, nx), np.float32),
-    }
-
-
-def prepare(haadf: Any, maps: Any, settings: FusionSettings) -> Input:
+def prepare(haadf: Any, maps: Any, settings: FusionSettings, backgrounds: Any = None, variances: Any = None) -> Input:
     """Check the arrays, align the HAADF and bring it onto the maps' pixels, and calibrate it on them."""
     b, h = _real("maps", maps), _real("HAADF", haadf)
     if b.ndim != 3 or 0 in b.shape:
@@ -171,14 +192,18 @@ def prepare(haadf: Any, maps: Any, settings: FusionSettings) -> Input:
     elements = names or tuple(str(i) for i in range(1, len(b) + 1))
     if len(set(elements)) < len(elements):
         raise ValueError(f"elements {settings.elements!r}: each map needs a name of its own")
-    noise, unit = _noise(b, settings)
-    background = for_each("background", settings.background, elements, 0.0).astype(np.float32)
+    if variances is not None:
+        b[~np.isfinite(_like("variances", variances, b))] = np.nan
+    b, background = _background(b, backgrounds, for_each("background", settings.background, elements, 0.0))
+    noise, unit, precision = _noise(b, settings, variances)
     sensitivity = for_each("sensitivity", settings.sensitivity, elements, 1.0)
     if not sensitivity.all():
         raise ValueError("sensitivity: a map of sensitivity 0 holds nothing of its element; leave the map out")
     for_each("k_factors", settings.k_factors, elements, 1.0)
-    problem = FusionProblem(b, unit, noise == "poisson", background, settings.nonnegative, **_uncoupled(b.shape))
-    above = b - background[:, None, None]
+    problem = FusionProblem(
+        b, unit, noise == "poisson", background, settings.nonnegative, precision=precision, **uncoupled(b.shape)
+    )
+    above = b - background
     seen = h if sampling is None else _averaged(h, sampling)
     ratios = None
     if settings.calibration == "Z":
@@ -192,7 +217,7 @@ def prepare(haadf: Any, maps: Any, settings: FusionSettings) -> Input:
             seen = h if sampling is None else _averaged(h, sampling)
             found = calibrate(seen, above, unit, ratios=ratios)
     power = dataclasses.replace(found, gamma=settings.gamma, psf_sigma_px=settings.psf_sigma_px)
-    scene = Scene(seen, problem, noise, found, power, elements, settings.edge_px or EDGE_PX[0])
+    scene = Scene(seen, denoised(seen, found.noise), problem, noise, found, power, elements)
     return Input(_recalibrated(scene, ratios), h, sampling, sensitivity, moved)
 
 
@@ -201,7 +226,7 @@ def _recalibrated(scene: Scene, ratios: NDArray[np.float64] | None) -> Scene:
     piece = scene.part(scene.centre)
     if not np.isfinite(piece.haadf).any() or not np.isfinite(piece.problem.data).any():
         piece = scene
-    x = finish(piece.solve("edges", _FIRST_LAMBDA, None, _FIRST_ITERATIONS, 2e-3)).x
+    x = rescaled(piece.problem, finish(piece.solve("edges", _FIRST_LAMBDA, None, _FIRST_ITERATIONS, 2e-3))).x
     unknown = ~np.isfinite(piece.problem.data).all(0)
     x = np.where(unknown, np.nan, x).astype(np.float32)
     gamma, psf = scene.power.gamma, scene.power.psf_sigma_px
@@ -221,13 +246,35 @@ def _real(name: str, array: Any) -> Array:
     return np.array(values, np.float32, order="C")
 
 
-def _noise(b: Array, settings: FusionSettings) -> tuple[NoiseName, Array]:
-    """Whether the maps are counts, and the typical noise of each."""
+def _like(name: str, array: Any, b: Array) -> Array:
+    values = _real(name, array)
+    if values.shape != b.shape:
+        raise ValueError(f"the {name} have the shape {values.shape}: expected one for each datum, {b.shape}")
+    return values
+
+
+def _background(b: Array, backgrounds: Any, numbers: NDArray[np.float64]) -> tuple[Array, Array]:
+    """(maps, g): where a background is unknown, so is the map."""
+    if backgrounds is None:
+        return b, numbers[:, None, None].astype(np.float32)
+    if numbers.any():
+        raise ValueError("background and backgrounds are both given: one number for a map, or one for each pixel")
+    g = _like("backgrounds", backgrounds, b)
+    known = np.isfinite(g)
+    return np.where(known, b, np.nan).astype(np.float32), np.where(known, g, 0).astype(np.float32)
+
+
+def _noise(b: Array, settings: FusionSettings, variances: Any) -> tuple[NoiseName, Array, Array]:
+    """Whether the maps are counts, the typical noise of each, and unit² over the variance of each datum."""
     known = np.isfinite(b)
     whole = bool(np.all(b[known] >= 0) and np.all(b[known] == np.round(b[known])))
-    noise: NoiseName = settings.noise or ("poisson" if whole else "gaussian")
+    noise: NoiseName = settings.noise or ("poisson" if whole and variances is None else "gaussian")
     if noise == "poisson" and not whole:
         raise ValueError("the maps are no counts (whole numbers from 0 up): use noise='gaussian' for fitted values")
+    if variances is not None:
+        if noise == "poisson" or settings.noise_sigma is not None:
+            raise ValueError("variances are for values whose noise is not given otherwise: leave one of the two out")
+        return (noise, *_weights(_like("variances", variances, b)))
     if noise == "poisson":
         unit = np.sqrt([float(each[ok].mean()) if ok.any() else 0.0 for each, ok in zip(b, known, strict=True)])
     elif settings.noise_sigma is not None:
@@ -235,7 +282,22 @@ def _noise(b: Array, settings: FusionSettings) -> tuple[NoiseName, Array]:
     else:
         unit = np.array([gaussian_sigma(each) for each in b])
     size = float(np.max(unit, initial=0)) or 1.0
-    return noise, np.where(unit > 0, unit, size).astype(np.float32)
+    return noise, np.where(unit > 0, unit, size).astype(np.float32), np.ones((len(b), 1, 1), np.float32)
+
+
+def _weights(variances: Array) -> tuple[Array, Array]:
+    """(unit, unit² over the variances' means about each datum)."""
+    known = np.isfinite(variances)
+    if not known.any() or (variances[known] < 0).any() or not (variances[known] > 0).any():
+        raise ValueError("the variances: expected numbers from 0 up, not all of them 0 or NaN")
+    unit2 = np.array([float(v[ok].mean()) if ok.any() else 0.0 for v, ok in zip(variances, known, strict=True)])
+    unit2 = np.where(unit2 > 0, unit2, unit2.max())
+    sigma = (0, _VARIANCE_PX, _VARIANCE_PX)
+    mass = gaussian_filter(known.astype(np.float32), sigma)
+    mean = gaussian_filter(np.where(known, variances, 0), sigma) / np.maximum(mass, 1e-3)
+    floor = _LEAST_VARIANCE * unit2[:, None, None]
+    weight = np.where(known, unit2[:, None, None] / np.maximum(mean, floor), 1)
+    return np.sqrt(unit2).astype(np.float32), np.asarray(weight, np.float32)
 
 
 def _sampling(fine: tuple[int, ...], coarse: tuple[int, ...], sigma_px: float) -> Sampling | None:

@@ -67,53 +67,85 @@ def guided_gradient_adjoint(g: Array, xi: Array) -> Array:
     return gradient_adjoint(np.asarray(g - xi * (xi * g).sum(0)))
 
 
+_ZERO, _ONE, _TINY = np.float32(0), np.float32(1), np.float32(1e-30)
+
+
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def guided_variation(x: Any, xi: Any, start: int, stop: int) -> float:
-    """Rows start … stop of TV_ξ(x), x (element, y, x)."""
-    total = 0.0
+def _steps(x: Any, i: Any, r: Any, xi: Any, follow: Any, rise: Any, gy: Any, gx: Any, along: Any) -> None:
+    """Row r of ∇x_i − β_i∇G in (gy, gx), and of its part along ξ, ⟨ξ, ·⟩."""
     n_row, n_column = x.shape[1:]
-    for r in range(start, stop):
-        below = min(r + 1, n_row - 1)
+    here, under = x[i, r], x[i, min(r + 1, n_row - 1)]
+    for c in range(n_column):
+        gy[c] = under[c] - here[c]
+    for c in range(n_column - 1):
+        gx[c] = here[c + 1] - here[c]
+    gx[n_column - 1] = _ZERO
+    if len(follow) > 0:
+        beta, up, across = follow[i, r], rise[0, r], rise[1, r]
         for c in range(n_column):
-            right, square = min(c + 1, n_column - 1), 0.0
-            for i in range(x.shape[0]):
-                gy, gx = x[i, below, c] - x[i, r, c], x[i, r, right] - x[i, r, c]
-                along = xi[0, r, c] * gy + xi[1, r, c] * gx
-                gy, gx = gy - along * xi[0, r, c], gx - along * xi[1, r, c]
-                square += gy * gy + gx * gx
-            total += np.sqrt(square)
+            gy[c] -= beta[c] * up[c]
+        for c in range(n_column):
+            gx[c] -= beta[c] * across[c]
+    xi_y, xi_x = xi[0, r], xi[1, r]
+    for c in range(n_column):
+        along[c] = gy[c] * xi_y[c] + gx[c] * xi_x[c]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def guided_variation(x: Any, xi: Any, follow: Any, rise: Any, start: int, stop: int) -> float:
+    """Rows start … stop of TV_ξ(x), x (element, y, x)."""
+    n_column, total = x.shape[2], 0.0
+    gy, gx = np.empty(n_column, x.dtype), np.empty(n_column, x.dtype)
+    along, square = np.empty(n_column, x.dtype), np.empty(n_column, x.dtype)
+    for r in range(start, stop):
+        for c in range(n_column):
+            square[c] = _ZERO
+        xi_y, xi_x = xi[0, r], xi[1, r]
+        for i in range(x.shape[0]):
+            _steps(x, i, r, xi, follow, rise, gy, gx, along)
+            for c in range(n_column):
+                ty, tx = gy[c] - along[c] * xi_y[c], gx[c] - along[c] * xi_x[c]
+                square[c] += ty * ty + tx * tx
+        for c in range(n_column):
+            total += np.sqrt(square[c])
     return total
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def dual_step(
-    ahead: Any, xi: Any, dual: Any, projected: Any, sigma: Any, lam: Any, relaxation: Any, start: int, stop: int
-) -> None:
-    """Rows of p ← p + ρ(Π(p + σ(I − ξξᵀ)∇x̄) − p), Σ|Π_i|² ≤ λ² in each pixel, and of (I − ξξᵀ)p for the primal step."""
-    n_element, n_row, n_column = ahead.shape
-    there = np.empty((n_element, 2, n_column), np.float32)
-    shrink = np.empty(n_column, np.float32)
+    ahead: Any, xi: Any, follow: Any, rise: Any, dual: Any, projected: Any, sigma: Any, lam: Any, relaxation: Any,
+    start: int, stop: int,
+) -> None:  # fmt: skip
+    """Rows of p ← p + ρ(Π(p + σ(I − ξξᵀ)(∇x̄ − β∇G)) − p), Σ|Π_i|² ≤ λ² in each pixel, and of (I − ξξᵀ)p."""
+    n_element, _, n_column = ahead.shape
+    there_y, there_x = np.empty((n_element, n_column), np.float32), np.empty((n_element, n_column), np.float32)
+    gy, gx = np.empty(n_column, np.float32), np.empty(n_column, np.float32)
+    along, shrink = np.empty(n_column, np.float32), np.empty(n_column, np.float32)
     for r in range(start, stop):
-        below = min(r + 1, n_row - 1)
-        shrink[:] = 0
-        for i in range(n_element):
-            for c in range(n_column):
-                right = min(c + 1, n_column - 1)
-                here, xi_y, xi_x = ahead[i, r, c], xi[0, r, c], xi[1, r, c]
-                gy, gx = ahead[i, below, c] - here, ahead[i, r, right] - here
-                along = xi_y * gy + xi_x * gx
-                ty = dual[i, 0, r, c] + sigma * (gy - along * xi_y)
-                tx = dual[i, 1, r, c] + sigma * (gx - along * xi_x)
-                there[i, 0, c], there[i, 1, c] = ty, tx
-                shrink[c] += ty * ty + tx * tx
+        xi_y, xi_x = xi[0, r], xi[1, r]
         for c in range(n_column):
-            size = np.sqrt(shrink[c])
-            shrink[c] = lam / size if size > lam else np.float32(1)
+            shrink[c] = _ZERO
         for i in range(n_element):
+            _steps(ahead, i, r, xi, follow, rise, gy, gx, along)
+            py, px, ty, tx = dual[i, 0, r], dual[i, 1, r], there_y[i], there_x[i]
             for c in range(n_column):
-                xi_y, xi_x, py, px = xi[0, r, c], xi[1, r, c], dual[i, 0, r, c], dual[i, 1, r, c]
-                py += relaxation * (there[i, 0, c] * shrink[c] - py)
-                px += relaxation * (there[i, 1, c] * shrink[c] - px)
-                dual[i, 0, r, c], dual[i, 1, r, c] = py, px
-                along = xi_y * py + xi_x * px
-                projected[i, 0, r, c], projected[i, 1, r, c] = py - along * xi_y, px - along * xi_x
+                ty[c] = py[c] + sigma * (gy[c] - along[c] * xi_y[c])
+            for c in range(n_column):
+                tx[c] = px[c] + sigma * (gx[c] - along[c] * xi_x[c])
+            for c in range(n_column):
+                shrink[c] += ty[c] * ty[c] + tx[c] * tx[c]
+        for c in range(n_column):
+            shrink[c] = min(_ONE, lam / max(np.sqrt(shrink[c]), _TINY))
+        for i in range(n_element):
+            py, px, ty, tx = dual[i, 0, r], dual[i, 1, r], there_y[i], there_x[i]
+            for c in range(n_column):
+                py[c] += relaxation * (ty[c] * shrink[c] - py[c])
+            for c in range(n_column):
+                px[c] += relaxation * (tx[c] * shrink[c] - px[c])
+            for c in range(n_column):
+                along[c] = py[c] * xi_y[c] + px[c] * xi_x[c]
+            out_y, out_x = projected[i, 0, r], projected[i, 1, r]
+            for c in range(n_column):
+                out_y[c] = py[c] - along[c] * xi_y[c]
+            for c in range(n_column):
+                out_x[c] = px[c] - along[c] * xi_x[c]

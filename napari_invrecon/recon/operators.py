@@ -74,7 +74,8 @@ def fft_workers() -> int:
 
 def in_slabs(work: Callable[[int, int], float], n_rows: int, threads: int) -> float:
     """The sum of ``work(start, stop)`` over all rows, shared out to threads; the work must release the GIL."""
-    limits = np.linspace(0, n_rows, min(threads, n_rows) + 1).astype(int).tolist()
+    count = max(min(threads, n_rows), 1)
+    limits = [n_rows * number // count for number in range(count + 1)]
     if len(limits) == 2:
         return work(*limits)
     return sum(_slab_pool().map(work, limits[:-1], limits[1:]))

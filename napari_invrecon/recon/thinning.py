@@ -27,7 +27,7 @@ def split(problem: FusionProblem, held_out: float, rng: np.random.Generator) -> 
     if problem.counts:
         kept = thin(np.where(known, b, 0), share, rng)[0].astype(np.float32)
     else:
-        noise = rng.standard_normal(b.shape, np.float32) * problem.unit[:, None, None]
+        noise = rng.standard_normal(b.shape, np.float32) * problem.sigma
         kept = (share * b + np.sqrt(held_out * share) * noise).astype(np.float32)
     kept[~known] = np.nan
     part = dataclasses.replace(
@@ -40,11 +40,11 @@ def split(problem: FusionProblem, held_out: float, rng: np.random.Generator) -> 
 
 
 def excess_error(problem: FusionProblem, x: Array, rest: Array, held_out: float) -> float:
-    """Mean over data of ((rest/f − x − g)² − variance)/unit²: an unbiased estimate of the squared error of x.
+    """Mean over data of w((rest/f − x − g)² − variance)/unit²: an unbiased estimate of the squared error of x.
 
     ``x`` solves the part, in units of the whole; in units of the noise variance of one datum of the whole.
     """
-    off = (rest / held_out - x - problem.background[:, None, None]).astype(np.float64)
+    off = (rest / held_out - x - problem.background).astype(np.float64)
     unit2 = np.square(problem.unit[:, None, None], dtype=np.float64)
-    variance = rest / held_out**2 if problem.counts else unit2 / held_out
-    return float(np.nanmean((off**2 - variance) / unit2))
+    variance = rest / held_out**2 if problem.counts else np.square(problem.sigma) / held_out
+    return float(np.nanmean(problem.precision * (off**2 - variance) / unit2))

@@ -183,7 +183,8 @@ def _maps(record: dict[str, Any], settings: dict[str, Any], sources: Sources) ->
 
 
 def _fuse(_: dict[str, Any], settings: dict[str, Any], sources: Sources) -> Steps[Reconstruction]:
-    return fusion(sources["haadf"], sources["maps"], FusionSettings(**settings), sources.get("reference"))
+    more = (sources.get(role) for role in ("reference", "backgrounds", "variances"))
+    return fusion(sources["haadf"], sources["maps"], FusionSettings(**settings), *more)
 
 
 _DECIDES = {"align": ("alignment", "maps"), "elemental_maps": ("elements",), "fuse": ("coupling", "edge_px")}

@@ -123,6 +123,7 @@ METHODS: dict[str, Method] = {
         {
             "coupling": "text",
             "?edge_px": "number",
+            "?scale": "numbers",
             "candidates": "object",
             "?tried": "objects",
             "noise": "text",
@@ -134,7 +135,7 @@ METHODS: dict[str, Method] = {
             "gain": "number?",
             "flags": "list of text",
         },
-        ("reference",),
+        ("reference", "backgrounds", "variances"),
     ),
     "reconstruct_tilt_series": Method(
         TomographySettings,

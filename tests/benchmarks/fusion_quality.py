@@ -1,19 +1,24 @@
 """How near the truth: fusion with everything from the data, against smoothing alone and the published method's code.
 
-    python tests/benchmarks/fusion_quality.py [--kinds core-shell …] [--laws linear power] [--counts 10] [--seeds 0 1 2]
-        [--cases plain …] [--methods raw Gaussian TV published ours oracle] [--size 256]
+    python tests/benchmarks/fusion_quality.py [--kinds core-shell …] [--laws linear power] [--counts 3 10 30]
+        [--seeds 0 1 2] [--cases plain …] [--methods raw Gaussian TV published ours oracle] [--size 256]
+        [--save rows.jsonl]
+    python tests/benchmarks/fusion_quality.py --table rows.jsonl
+    python tests/benchmarks/fusion_quality.py --coverage [--kinds …] [--laws …] [--counts …] [--seeds …]
 
-Prints a row for each specimen and method as it comes, and then the mean and spread over the seeds in markdown.
+Prints a row for each specimen and method as it comes, and then the mean and spread over the seeds in markdown. With
+--save rows are added to a file, and those that it has already are passed over, so that a table can be made in parts.
 Gaussian and TV have, for each element by itself, the width or λ of least error, which nobody knows who has no truth;
 "oracle" is ours with the coupling and λ of least error. "published" is multimodal-fusion (PyPI, MIT) at the best of
-three settings of its authors' examples. PSNR in dB after an affine fit, mean over the elements; RMSE in counts, without
-any fit ("published" has no counts).
+four settings of its authors' examples. PSNR in dB after an affine fit, mean over the elements; RMSE in counts, without
+any fit ("published" has no counts). --coverage: the share of pixels whose truth is within one and two standard errors.
 """
 
 import argparse
 import contextlib
 import dataclasses
 import io
+import json
 import sys
 import time
 from collections import defaultdict
@@ -29,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fusion_phantoms import KINDS, psnr, rmse, specimen
 
 import napari_invrecon as ir
+from napari_invrecon.recon.fusion_scale import rescaled
 from napari_invrecon.recon.fusion_scene import EDGE_PX, Scene, prepare
 from napari_invrecon.recon.fusion_settings import FusionSettings
 from napari_invrecon.recon.solvers import finish
@@ -41,6 +47,7 @@ CASES: dict[str, dict[str, Any]] = {
     "one unseen": {"weights": (0.0, 0.8, 1.0)},
     "saturated": {"saturation": 2.0},
 }
+NAMED = ("case", "kind", "law", "counts", "seed", "method", "size")
 METHODS = ("raw", "Gaussian", "TV", "published", "ours", "oracle")
 PUBLISHED = ({"lambdaEDS": 0.005, "lambdaTV": 0.1}, {"lambdaEDS": 0.05, "lambdaTV": 0.05, "nIter": 30})
 PUBLISHED_GAMMAS = (1.6, 1.0)
@@ -63,8 +70,8 @@ def climb(score: Callable[[float], float], start: float) -> float:
     return best
 
 
-def solved(scene: Scene, coupling: Any, lam: float) -> np.ndarray:
-    return finish(scene.solve(coupling, lam, None, 200, 2e-3)).x
+def solved(scene: Scene, coupling: Any, lam: float, problem: Any = None) -> np.ndarray:
+    return rescaled(scene.problem, finish(scene.solve(coupling, lam, None, 200, 2e-3, problem))).x
 
 
 def gaussian(truth: np.ndarray, above: np.ndarray) -> np.ndarray:
@@ -105,12 +112,13 @@ def published(truth: np.ndarray, counts: np.ndarray, haadf: np.ndarray) -> np.nd
 
 def oracle(truth: np.ndarray, scene: Scene) -> tuple[np.ndarray, str]:
     tried = []
-    for coupling, edge_px in product(("none", "edges", "intensity", "both"), EDGE_PX):
+    for coupling, edge_px in product(("none", "edges", "intensity", "both", "power"), EDGE_PX):
         if coupling in ("none", "intensity") and edge_px != EDGE_PX[0]:
             continue
         with_edges = dataclasses.replace(scene, edge_px=edge_px)
-        lam = climb(lambda lam: psnr(solved(with_edges, coupling, lam), truth), 4.0)  # noqa: B023
-        x = solved(with_edges, coupling, lam)
+        problem = with_edges.coupled(coupling)
+        lam = climb(lambda lam: psnr(solved(with_edges, coupling, lam, problem), truth), 4.0)  # noqa: B023
+        x = solved(with_edges, coupling, lam, problem)
         tried.append((psnr(x, truth), x, f"{coupling}, edges {edge_px:g} px, λ {lam:.3g}"))
     _, x, how = max(tried, key=lambda each: each[0])
     return x, how
@@ -134,46 +142,77 @@ def estimate(method: str, truth: np.ndarray, counts: np.ndarray, haadf: np.ndarr
     return result.data, how
 
 
+def covered(truth: np.ndarray, counts: np.ndarray, haadf: np.ndarray) -> str:
+    result = ir.fuse(haadf, counts, n_draws=20)
+    ratio = np.abs(result.data - truth) / result.standard_error
+    inside = [f"{np.mean(ratio < times):.2f}" for times in (1, 2)]
+    return f"within 1 and 2 standard errors: {' '.join(inside)} ({result.record['coupling']}, λ {result.lam:.3g})"
+
+
+def table(rows: list[dict[str, Any]]) -> None:
+    found: dict[tuple[str, ...], dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        key = row["case"], row["kind"], row["law"], f"{row['counts']:g}"
+        found[key][row["method"]].append((row["psnr"], row["rmse"]))
+    methods = [each for each in METHODS if any(each in row for row in found.values())]
+    print(f"\n| specimen | HAADF | counts | {' | '.join(methods)} |\n|{'---|' * (len(methods) + 3)}")
+    for (case, kind, law, counts), row in found.items():
+        cells = []
+        for method in methods:
+            db, off = np.array(row[method] or [(np.nan, np.nan)], float).T
+            spread = f" ± {db.std(ddof=1):.1f}" if len(db) > 1 else ""
+            absolute = "" if np.isnan(off).all() else f" ({off.mean():.2f})"
+            cells.append("error" if np.isnan(db).all() else f"{db.mean():.1f}{spread}{absolute}")
+        print(f"| {kind}{'' if case == 'plain' else ', ' + case} | {law} | {counts} | {' | '.join(cells)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--laws", nargs="+", default=("linear", "power"), choices=("linear", "power"))
-    parser.add_argument("--counts", nargs="+", type=float, default=(10,))
+    parser.add_argument("--counts", nargs="+", type=float, default=(3, 10, 30))
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     parser.add_argument("--cases", nargs="+", default=("plain",), choices=CASES)
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--save", type=Path)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--coverage", action="store_true")
     asked = parser.parse_args()
-    table: dict[tuple[str, ...], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    if asked.table:
+        table([json.loads(line) for line in asked.table.read_text().splitlines()])
+        return
+    rows = []
+    if asked.save and asked.save.exists():
+        rows = [json.loads(line) for line in asked.save.read_text().splitlines()]
+    done = {tuple(row[name] for name in NAMED) for row in rows}
     for case, kind, law, counts, seed in product(asked.cases, asked.kinds, asked.laws, asked.counts, asked.seeds):
         shape = tuple(round(asked.size * share) for share in CASES[case].get("shape", (1, 1)))
         made = {key: value for key, value in CASES[case].items() if key != "shape"}
         truth, maps, haadf = specimen(kind, counts, shape, law, seed=seed, **made)
+        if asked.coverage:
+            print(f"{case} {kind} {law} {counts:g} seed {seed}: {covered(truth, maps, haadf)}", flush=True)
+            continue
         for method in asked.methods:
+            named = case, kind, law, counts, seed, method, asked.size
+            if named in done:
+                continue
             started = time.process_time()
             try:
                 x, how = estimate(method, truth, maps, haadf, case)
+                found = psnr(x, truth), None if method == "published" else rmse(x, truth)
             except Exception as error:  # the published code's errors are a result
-                print(
-                    f"{case} {kind} {law} {counts:g} seed {seed} {method}: {type(error).__name__}: {error}", flush=True
-                )
-                continue
+                found, how = (None, None), f"{type(error).__name__}: {error}"
             seconds = time.process_time() - started
-            found = psnr(x, truth), np.nan if method == "published" else rmse(x, truth)
-            table[case, kind, law, f"{counts:g}"][method].append(found)
+            rows.append(dict(zip(NAMED, named, strict=True)) | {"psnr": found[0], "rmse": found[1], "how": how})
+            said = "error" if found[0] is None else f"{found[0]:.2f} dB, RMSE {found[1] or np.nan:.3f}"
             print(
-                f"{case} {kind} {law} {counts:g} seed {seed} {method}: {found[0]:.2f} dB, RMSE {found[1]:.3f}, "
-                f"{seconds:.1f} core-s {how}",
-                flush=True,
+                f"{case} {kind} {law} {counts:g} seed {seed} {method}: {said}, {seconds:.1f} core-s {how}", flush=True
             )
-    print(f"\n| case | HAADF | counts | {' | '.join(asked.methods)} |\n|{'---|' * (len(asked.methods) + 3)}")
-    for (case, kind, law, counts), row in table.items():
-        cells = []
-        for method in asked.methods:
-            db, off = np.array(row[method] or [(np.nan, np.nan)]).T
-            spread = f" ± {db.std(ddof=1):.1f}" if len(db) > 1 else ""
-            cells.append(f"{db.mean():.1f}{spread} ({off.mean():.2f})")
-        print(f"| {kind}, {case} | {law} | {counts} | {' | '.join(cells)} |")
+            if asked.save:
+                with asked.save.open("a") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
+    table(rows)
 
 
 if __name__ == "__main__":
