@@ -77,6 +77,8 @@ RECON_LAYERS = (
         "tilt_proximal",
         "fbp",
         "couplings",
+        "fusion_guide",
+        "fusion_scale",
         "thinning",
     },
     {

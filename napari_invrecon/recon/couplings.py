@@ -21,6 +21,7 @@ _SMOOTHING_PX = (1.0, 4.0)
 _NOTHING = 1e-30  # norm of a map that is empty
 _SEEN = 3.0  # standard errors
 _RIDGE = 1e-3  # of a map's variance: between maps that depend on each other the smaller slopes are taken
+_PARTLY = 0.2  # of the variance beyond noise that a curve explains, for the HAADF to be called curved
 _DEPENDENT = 30.0  # how much the variance of a grows by the others being unknown too (variance inflation)
 
 
@@ -35,7 +36,8 @@ class Calibration:
     told
         (element,): whether its a can be told from the others'; not where maps depend on each other, as fractions do.
     bend
-        How far H is from proportional to Σ a x^γ where that is largest, relatively: −0.3 if it saturates by 30 %.
+        How far H is from proportional to Σ a x^γ where that is largest, relatively: −0.3 if it saturates by 30 %;
+        0 unless that is a good part of the misfit.
     noise, misfit
         Of one pixel of H: the standard deviation of its noise, and of what the fit leaves beyond noise.
     gamma, psf_sigma_px
@@ -128,20 +130,21 @@ def calibrate(
     told = np.broadcast_to((inflation < _DEPENDENT) | (size <= _NOTHING), share.shape)
     scatter = float(np.mean(left**2)) * smoothing  # as many pixels as under the kernel have one error
     errors = np.sqrt(np.maximum(np.diag(np.linalg.inv(shared + _RIDGE * np.eye(len(size)))) * scatter, 0)) / size
-    return Calibration(
-        offset, slopes * share, errors * share, told, noise, misfit, _bend(columns @ slopes, seen), gamma, psf_sigma_px
-    )
+    bend, explained = _bend(columns @ slopes, seen)
+    bend = bend if explained >= _PARTLY * misfit**2 else 0.0
+    return Calibration(offset, slopes * share, errors * share, told, noise, misfit, bend, gamma, psf_sigma_px)
 
 
-def _bend(signal: NDArray[np.float64], seen: NDArray[np.float64]) -> float:
-    """c₂ S/c₁ at the largest S (but a hundredth) of seen = c₀ + c₁ S + c₂ S² by least squares; 0 if S is constant."""
+def _bend(signal: NDArray[np.float64], seen: NDArray[np.float64]) -> tuple[float, float]:
+    """(c₂ S/c₁ at the largest S but a hundredth, variance that c₂ explains) of seen = c₀ + c₁ S + c₂ S²."""
     largest = float(np.percentile(signal, 99))
-    share = signal / largest if largest > 0 else np.zeros_like(signal)
-    powers = np.stack([np.ones_like(share), share, share**2], axis=1)
-    if np.linalg.matrix_rank(powers.T @ powers) < 3:
-        return 0.0
-    _, first, second = np.linalg.solve(powers.T @ powers, powers.T @ seen)
-    return float(second / first) if first > 0 else 0.0
+    if largest <= 0:
+        return 0.0, 0.0
+    line = np.polynomial.Polynomial.fit(signal / largest, seen, 1)
+    curve = np.polynomial.Polynomial.fit(signal / largest, seen, 2)
+    explained = float(np.var(seen - line(signal / largest)) - np.var(seen - curve(signal / largest)))
+    _, first, second = np.append(curve.convert().coef, [0.0, 0.0])[:3]
+    return (float(second / first) if first > 0 else 0.0), explained
 
 
 # fmt: off

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_invrecon.recon.fusion_solver import FusionProblem, Solution
     from napari_invrecon.recon.operators import Array
 
@@ -21,24 +23,22 @@ def rescaled(problem: FusionProblem, solution: Solution) -> Solution:
     return dataclasses.replace(solution, x=solution.x * factor)
 
 
-def scales(problem: FusionProblem, x: Array) -> Any:
-    """s (element,) with Σ x (1 − b/(s x + g)) = 0 for counts, Σ w x (s x + g − b) = 0 for values; 1 where x is 0.
+def scales(problem: FusionProblem, x: Array) -> NDArray[np.float64]:
+    """s (element,) with Σ x (1 − b/(s x + g)) = 0, from 0 to 100; 1 for values.
 
-    At the minimiser TV has taken λTV(x) of the counts, most from what is small or faint. Of counts without a background
-    s x has as many as the data. From 0 to 100.
+    At the minimiser TV has taken λTV(x) of the counts, most from what is small or faint: without a background, s x has
+    as many as the data. From values it takes contrast, and nothing in total.
     """
-    seen = x if problem.sampling is None else problem.sampling(x)
     found = np.ones(len(x))
+    if not problem.counts:
+        return found
+    seen = x if problem.sampling is None else problem.sampling(x)
     for i, (here, b) in enumerate(zip(seen, problem.data, strict=True)):
-        g, w = problem.background[i], problem.precision[i]
-        known = np.isfinite(b)
-        if not known.all():
-            g, w = (np.broadcast_to(each, b.shape)[known] for each in (g, w))
-            here, b = here[known], b[known]
-        if problem.counts:
+        g, known = problem.background[i], np.isfinite(b)
+        if known.all():
             found[i] = _of_counts(here, b, g)
-        elif (size := float(np.sum(w * here**2, dtype=float))) > 0:
-            found[i] = float(np.sum(w * here * (b - g), dtype=float)) / size
+        else:
+            found[i] = _of_counts(here[known], b[known], np.broadcast_to(g, b.shape)[known])
     return np.clip(found, 0, _MOST)
 
 
