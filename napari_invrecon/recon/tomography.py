@@ -359,7 +359,7 @@ def _solve_whole(
     n_iter = history[-1].step if history else 1
     found = slabs.measured(slabs.Job(problem, data, weights, lam, every, threads), x, n_iter)
     out[_place(scene, 0, every)] = scene.series.restore(x, 0, scene.norm)
-    return problem.n_iter, [dataclasses.replace(found, x=found.x[:, :, :0])], stopped
+    return problem.n_iter, [_without_volume(found)], stopped
 
 
 def _shown(steps: Steps[Array], scene: Scene, channel: int, history: list[Iterate]) -> Steps[tuple[Array, str]]:
@@ -453,7 +453,7 @@ def _solve_slabs(
             if block is not None and slab is not None:
                 channel = block.core[0].start
                 out[_place(scene, channel, block.core[1])] = series.restore(slab.x, channel, scene.norm)
-                fits[id(block)] = dataclasses.replace(slab, x=slab.x[:, :, :0])
+                fits[id(block)] = _without_volume(slab)
                 shown = out if isinstance(out, np.ndarray) and not series.has_channels else None
             stage = f"slab {len(fits)} of {len(pieces)}"
             answer = yield Iterate(min(most, n_iter * len(fits) + at_work), most, shown, stage=stage)
@@ -470,6 +470,11 @@ def _solve_slabs(
         return n_iter, found, f"{_ASKED}: {n_iter} iterations in every slab"
     tolerance = settings.tolerance * (0.1 if settings.algorithm in _RESTARTED else 1)
     return n_iter, found, f"as many iterations as the central slices need to the tolerance of {tolerance:g}"
+
+
+def _without_volume(slab: slabs.Slab) -> slabs.Slab:
+    """What was measured of a slab; a view of no size would keep all of its voxels in memory."""
+    return dataclasses.replace(slab, x=np.empty((0, 0, 0), np.float32))
 
 
 def _finite(value: float) -> float | None:

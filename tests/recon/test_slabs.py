@@ -2,6 +2,7 @@
 
 import os
 import signal
+import weakref
 
 import dask.array as da
 import numpy as np
@@ -10,6 +11,7 @@ from tilt_phantoms import line_integrals, particles
 
 import napari_invrecon as ir
 from napari_invrecon.recon import slabs
+from napari_invrecon.recon.tilt_series import TiltSeries
 from napari_invrecon.recon.tilt_settings import TomographySettings
 from napari_invrecon.recon.tomography import tomography
 
@@ -72,6 +74,23 @@ def test_a_result_larger_than_memory_is_lazy(stack, narrow, monkeypatch):
     assert cut.record["memory"]["on_disk"]
     assert cut.data.chunksize[0] == 16 < N  # a few planes can be read without all the others
     assert np.allclose(cut.data.compute(), whole.data, atol=1e-5)
+
+
+def test_a_slab_that_is_stored_is_not_kept(stack, narrow, monkeypatch):
+    solved, kept = [], []
+    restore = TiltSeries.restore
+
+    def spy(series, x, *how):
+        kept.append(sum(each() is not None for each in solved))
+        solved.append(weakref.ref(x if x.base is None else x.base))
+        return restore(series, x, *how)
+
+    narrow(1)
+    monkeypatch.setattr(TiltSeries, "restore", spy)
+    settings = {"algorithm": "sirt", "n_iter": 2, "tolerance": 0.0, "noise_sigma": 0.0, "memory_gb": 0.1}
+    result = ir.reconstruct_tilt_series(stack, ANGLES, **settings)
+    assert len(kept) == result.record["memory"]["n_slabs"] > 4
+    assert max(kept) <= 2
 
 
 def test_the_volume_grows_and_the_work_is_counted(stack, narrow):
