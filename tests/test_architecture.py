@@ -83,6 +83,7 @@ RECON_LAYERS = (
     },
     {
         "slabs",
+        "read_once",
         "tilt_lambda",
         "projection_matching",
         "power_coupling",

@@ -222,7 +222,7 @@ def _look(asked: _Asked, known: _Known) -> Steps[LookedSlice]:
     yield Iterate(0, 1, stage="preview")
     settings, key = asked.settings, asked.scene()
     if known.scene[0] != key:
-        known.scene = (key, prepare(asked.given.stack, asked.given.angles_deg, settings))
+        known.scene = (key, (yield from prepare(asked.given.stack, asked.given.angles_deg, settings)))
         known.data = asked.data
     scene, curve = known.scene[1], None
     lam, rule = settings.lam or 0.0, "given"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_invrecon.recon.operators import Array
-from napari_invrecon.recon.tilt_images import binned, vacuum_level
+from napari_invrecon.recon.tilt_images import binned, each_image, vacuum_level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +60,8 @@ def read_scene(stack: Any, angles_deg: Any, tilt_axis: str, background: float | 
     offset = np.array([start + (k - 1) / 2 - (n - 1) / 2 for start, k, n in zip(starts, kept, shape, strict=True)])
 
     def images() -> Iterator[NDArray[Any]]:
-        for i in range(len(angles)):
-            image = np.asarray(stack[i][window], np.float32)
-            yield binned(image, size)
+        for image in each_image(stack):
+            yield binned(image[window].astype(np.float32), size)
 
     small = np.stack(list(images()))
     finite = np.isfinite(small)

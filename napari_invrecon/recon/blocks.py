@@ -125,19 +125,19 @@ class Store:
         self.array[where] = values
 
 
-def allocate(shape: tuple[int, ...], in_memory: bool, edge: int | Sequence[int]) -> Any:
-    """A float32 array for the result: NumPy, or a zarr store in the scratch folder for one larger than memory.
+def allocate(shape: tuple[int, ...], in_memory: bool, edge: int | Sequence[int], dtype: Any = np.float32) -> Any:
+    """An array to be filled: NumPy, or a zarr store in the scratch folder for one larger than memory.
 
     ``edge`` of the store's chunks: of all axes alike, or one for each. The store's folder goes when nothing refers to
     the store any more, or at exit.
     """
     if in_memory:
-        return np.empty(shape, np.float32)
+        return np.empty(shape, dtype)
     folder = Path(tempfile.mkdtemp(prefix="invrecon-", dir=resources.scratch()))
     edges = (edge,) * len(shape) if isinstance(edge, int) else edge
     chunks = tuple(min(n, e) for n, e in zip(shape, edges, strict=True))
     path = str(folder / "result.zarr")
-    store = Store(zarr.create_array(store=path, shape=shape, chunks=chunks, dtype="float32", compressors=None))
+    store = Store(zarr.create_array(store=path, shape=shape, chunks=chunks, dtype=dtype, compressors=None))
     weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
     return store
 

@@ -17,6 +17,7 @@ WEDGE, BETWEEN, SAMPLED = 0, 1, 2
 FITS_NOISE, TOO_SMOOTH = 0.95, 1.05
 """‖Hx̂ − y‖/(σ√N) below and above which a fit is called under- and over-regularised."""
 _FAR_OFF = 2.0  # no λ that suits leaves so much
+_SMALL_SHARE = 0.03  # of the data's range: such a misfit hardly shows in the volume
 SPARSE_SAFE_RANGE_DEG = 75.0
 """At a tilt range of ± this or less, methods that exploit sparsity can distort shapes."""
 SPARSE = {"tv": "TV", "tv-sart": "TV", "l1": "an l1 penalty"}
@@ -51,6 +52,10 @@ class TiltDiagnostics:
         (n_tilt,), True where a residual stands out of the trend with the angle (see `outlying`).
     residual_over_noise
         ‖Hx̂ − y‖/(σ√N); None if the residual or σ is unknown.
+    expected_over_noise
+        What of it a fit leaves that takes up some of the noise, √(1 − d/N), d its degrees of freedom; 1 if unknown.
+    misfit_share
+        ‖Hx̂ − y‖/√N over the range of the data; None if either is unknown.
     verdict
         What that says about λ, in a sentence.
     warnings
@@ -67,6 +72,8 @@ class TiltDiagnostics:
     residual_per_tilt: NDArray[np.float64] | None
     bad_tilts: NDArray[np.bool_]
     residual_over_noise: float | None
+    expected_over_noise: float
+    misfit_share: float | None
     verdict: str
     warnings: tuple[str, ...]
 
@@ -84,6 +91,8 @@ class TiltDiagnostics:
             "residual_per_tilt": residuals,
             "bad_tilts": np.flatnonzero(self.bad_tilts).tolist(),
             "residual_over_noise": self.residual_over_noise,
+            "expected_over_noise": self.expected_over_noise,
+            "misfit_share": self.misfit_share,
             "verdict": self.verdict,
             "warnings": list(self.warnings),
         }
@@ -96,6 +105,9 @@ def diagnose(
     algorithm: str | None = None,
     residual_per_tilt: ArrayLike | None = None,
     noise_sigma: float | None = None,
+    data_range: float | None = None,
+    expected: float = 1.0,
+    predicts: bool = False,
 ) -> TiltDiagnostics:
     """The diagnostics of a tilt series and, given its residuals, of a volume.
 
@@ -111,6 +123,12 @@ def diagnose(
         Root mean square of Hx̂ − y in each tilt (see `tilt_residuals`).
     noise_sigma
         σ of the noise in the units of the residuals.
+    data_range
+        How far the data reach above the background, in the same units.
+    expected
+        See ``expected_over_noise``.
+    predicts
+        Whether λ is the one with which tilts that were left out are predicted best.
 
     Raises
     ------
@@ -124,9 +142,9 @@ def diagnose(
     if residuals is not None and residuals.shape != angles.shape:
         raise ValueError(f"expected a residual for each of the {angles.size} tilts, not {residuals.shape}")
     steps = np.diff(np.unique(angles))
-    ratio = None
-    if residuals is not None and noise_sigma:
-        ratio = float(np.sqrt(np.mean(residuals**2)) / noise_sigma)
+    misfit = None if residuals is None else float(np.sqrt(np.mean(residuals**2)))
+    ratio = misfit / noise_sigma if misfit is not None and noise_sigma else None
+    share = misfit / data_range if misfit is not None and data_range else None
     bad = np.zeros(angles.size, bool) if residuals is None else outlying(angles, residuals)
     return TiltDiagnostics(
         angles_deg=angles,
@@ -139,7 +157,9 @@ def diagnose(
         residual_per_tilt=residuals,
         bad_tilts=bad,
         residual_over_noise=ratio,
-        verdict=verdict(ratio, algorithm),
+        expected_over_noise=expected,
+        misfit_share=share,
+        verdict=verdict(ratio, algorithm, expected=expected, share=share, predicts=predicts),
         warnings=_warnings(angles, steps, bad, algorithm),
     )
 
@@ -217,26 +237,51 @@ def outlying(angles_deg: NDArray[Any], residuals: NDArray[Any]) -> NDArray[np.bo
     return bad
 
 
-def verdict(residual_over_noise: float | None, algorithm: str | None = None) -> str:
-    """What ‖Hx̂ − y‖/(σ√N) says of a volume, in a sentence; None: that it is unknown.
+def verdict(
+    residual_over_noise: float | None,
+    algorithm: str | None = None,
+    *,
+    expected: float = 1.0,
+    share: float | None = None,
+    predicts: bool = False,
+) -> str:
+    """What ‖Hx̂ − y‖/(σ√N) says of a volume, in a sentence or two; None: that it is unknown.
 
-    Misalignment, a drifting intensity and what lies outside the volume leave more than noise whatever λ is.
+    Judged by what such a fit is ``expected`` to leave. A λ that ``predicts`` left-out tilts best is not put in doubt:
+    then it is σ, or what no volume explains, as misalignment, a drifting intensity, contrast that is not linear in the
+    thickness and what lies outside the volume, which leave more than noise whatever λ is. ``share``: of the data's
+    range.
     """
     if residual_over_noise is None:
         return "residual/noise unknown: type the noise σ under Advanced."
-    start = f"residual/noise {residual_over_noise:.3g}: "
+    start = f"residual/noise {residual_over_noise:.3g}"
+    if expected < FITS_NOISE:
+        start += f", {expected:.3g} expected of such a fit"
     knob, smoother, sharper = "regularised", "a larger λ", "a smaller λ"
     if algorithm in ("sirt", "sart"):
         knob, smoother, sharper = "iterated", "fewer iterations", "more iterations"
     if algorithm == "fbp":
         knob, smoother, sharper = "filtered", "a smoother filter", "a sharper filter"
-    if residual_over_noise < FITS_NOISE:
-        return f"{start}some of the noise is fitted; {smoother} would be smoother."
-    if residual_over_noise > _FAR_OFF:
-        return f"{start}the tilts do not agree to within the noise: alignment, background or σ is off."
-    if residual_over_noise > TOO_SMOOTH:
-        return f"{start}more is missed than noise: {sharper} would fit it, if alignment and σ are right."
-    return f"{start}well {knob}, fits to the noise."
+    if residual_over_noise < FITS_NOISE * expected:
+        if predicts:
+            return (
+                f"{start}: less is left than noise, with the λ that predicts left-out tilts best: σ is estimated too "
+                "high, or the noise of neighbouring pixels is alike."
+            )
+        return f"{start}: some of the noise is fitted; {smoother} would be smoother."
+    if residual_over_noise <= TOO_SMOOTH * max(expected, 1.0):
+        return f"{start}: well {knob}, fits to the noise."
+    if share is not None:
+        start += f", {100 * share:.2g} % of the data's range"
+    if residual_over_noise > _FAR_OFF and (share is None or share > _SMALL_SHARE):
+        return f"{start}: the tilts do not agree to within the noise: alignment, background or σ is off."
+    if predicts or residual_over_noise > _FAR_OFF:
+        return (
+            f"{start}: a little more is left than noise, which no volume explains. Usual causes: brightness that "
+            "drifts from tilt to tilt, contrast that is not linear in the thickness, alignment, what lies outside the "
+            "volume." + (" λ predicts left-out tilts best, and stands." if predicts else " No λ mends that.")
+        )
+    return f"{start}: more is missed than noise: {sharper} would fit it, if alignment and σ are right."
 
 
 def _warnings(

@@ -15,7 +15,7 @@ from scipy import ndimage
 from napari_invrecon.recon.operators import Array, fft_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -24,6 +24,13 @@ def over_tilts(work: Callable[[int], Any], count: int) -> list[Any]:
     """``work(i)`` for every tilt, on all cores that the process may use."""
     with ThreadPoolExecutor(fft_workers(), thread_name_prefix="invrecon-tilts") as pool:
         return list(pool.map(work, range(count)))
+
+
+def each_image(stack: Any) -> Iterator[NDArray[Any]]:
+    """The images of a stack (tilt, y, x), one by one; of a lazy stack each block is read once."""
+    together = stack.chunks[0] if hasattr(stack, "chunks") else (1,) * len(stack)
+    for start, count in zip(np.cumsum([0, *together]), together, strict=False):
+        yield from np.asarray(stack[start : start + count])
 
 
 def vacuum_level(images: Iterable[NDArray[Any]]) -> float:

@@ -66,8 +66,7 @@ def tilt_curve(
     The degrees of freedom by a finite difference along one random ±1 vector: Ramani, Blu & Unser 2008,
     doi:10.1109/TIP.2008.2001404.
     """
-    if problem.algorithm == "tv":  # the same minimiser, sooner
-        problem = dataclasses.replace(problem, algorithm="tv-sart", n_iter=min(problem.n_iter, _FIRST_SWEEPS))
+    problem = _sooner(problem)
     rng = np.random.default_rng(seed)
     shown, hidden = _held_out(problem, data, weights, rng)
     sigma = problem.noise_level
@@ -76,8 +75,7 @@ def tilt_curve(
     wants_holdout = "holdout" in rules
     wants_plain = wants_freedom or not wants_holdout
     n = float(np.count_nonzero(np.broadcast_to(w if wants_plain else shown, data.shape)))
-    probe = rng.choice(np.array([-1, 1], np.float32), data.shape).astype(np.float32)
-    step = np.float32(_PROBE_STEP * (sigma or 0.01 * float(np.std(data))))
+    probe = _probe(data, sigma, rng)
 
     plain = nudged = held = None
     last = False
@@ -85,12 +83,8 @@ def tilt_curve(
     lams = halvings(problem.algorithm) if grid is None else np.sort(grid)[::-1]
     for count, lam in enumerate(lams, start=1):
         stage = f"choosing λ ({count} of at most {len(lams)})"
-        if count == 2 and grid is None and problem.algorithm == "tv-sart":
-            problem = dataclasses.replace(
-                problem,
-                n_iter=min(problem.n_iter, _MORE_SWEEPS),
-                relaxation=_MORE_RELAXATION * (problem.relaxation or 1.0),
-            )
+        if count == 2 and grid is None:
+            problem = _continued(problem)
         freedom = missed = float("nan")
         if wants_holdout:
             held, asked = yield from _solved(problem, data, shown, float(lam), held, stage, count, len(lams), threads)
@@ -106,10 +100,9 @@ def tilt_curve(
         predicted = problem.predict(found, threads)
         residual2 = float(np.sum(seen * np.square(predicted - data), dtype=np.float64))
         if wants_freedom:
-            moved: Array = (data + step * probe).astype(np.float32)
             nudged, asked = yield from _solved(
                 problem,
-                moved,
+                data + probe,
                 weights,
                 float(lam),
                 plain if nudged is None else nudged,
@@ -119,14 +112,75 @@ def tilt_curve(
                 threads,
             )
             last |= asked
-            answer = problem.predict(nudged, threads)
-            freedom = float(np.sum(w * probe / step * (answer - predicted), dtype=np.float64))
+            freedom = _answered(probe, predicted, problem.predict(nudged, threads), w)
         rows.append((float(lam), residual2, _penalty(problem.algorithm, found), freedom, missed))
         if last or (grid is None and _settled(rows, n, sigma, rules)):
             break
     columns = (np.array(column)[::-1] for column in zip(*rows, strict=True))
     lam_, residual, penalty, freedoms, misses = columns
     return make_curve(lam_, n, residual, penalty, freedoms, sigma, misses)
+
+
+def left_by_a_fit(
+    problem: TiltProblem,
+    data: Array,
+    weights: Array | None,
+    lam: float,
+    start: Array,
+    *,
+    seed: int = 0,
+    threads: int = 1,
+) -> Steps[float]:
+    """√(1 − d/N): the residual over the noise that a solution leaves which follows the noise by d degrees of freedom.
+
+    Parameters
+    ----------
+    problem, data, weights, lam
+        As for `solve`, with R.
+    start
+        The solution. It is carried on as far as that of the perturbed data, so that they differ by the noise alone.
+    seed
+        Of the perturbation, see `tilt_curve`.
+    threads
+        For the kernels.
+    """
+    problem = _continued(_sooner(problem))
+    probe = _probe(data, problem.noise_level, np.random.default_rng(seed))
+    predicted = []
+    for count, y in enumerate((data, data + probe), start=1):
+        stage = "how much of the noise the volume takes up"
+        x, _ = yield from _solved(problem, y, weights, lam, start, stage, count, 2, threads)
+        predicted.append(problem.predict(x, threads))
+    w = np.ones(data.shape, np.float32) if weights is None else np.broadcast_to(weights, data.shape)
+    share = _answered(probe, predicted[0], predicted[1], w) / max(int(np.count_nonzero(w)), 1)
+    return float(np.sqrt(np.clip(1 - share, 0, 1)))
+
+
+def _sooner(problem: TiltProblem) -> TiltProblem:
+    """The same minimiser, where a faster algorithm comes near enough."""
+    if problem.algorithm != "tv":
+        return problem
+    return dataclasses.replace(problem, algorithm="tv-sart", n_iter=min(problem.n_iter, _FIRST_SWEEPS))
+
+
+def _continued(problem: TiltProblem) -> TiltProblem:
+    """The problem from a start that is near the solution."""
+    if problem.algorithm != "tv-sart":
+        return problem
+    relaxation = _MORE_RELAXATION * (problem.relaxation or 1.0)
+    return dataclasses.replace(problem, n_iter=min(problem.n_iter, _MORE_SWEEPS), relaxation=relaxation)
+
+
+def _probe(data: Array, sigma: float | None, rng: np.random.Generator) -> Array:
+    """A perturbation of the data, ± one step at random."""
+    step = np.float32(_PROBE_STEP * (sigma or 0.01 * float(np.std(data))))
+    return step * rng.choice(np.array([-1, 1], np.float32), data.shape).astype(np.float32)
+
+
+def _answered(probe: Array, before: Array, after: Array, weights: Array) -> float:
+    """d = Σ ∂(Ax̂)/∂y over the data of weight > 0, from the prediction before and after the perturbation."""
+    seen = weights > 0
+    return float(np.sum(seen * probe * (after - before), dtype=np.float64)) / float(probe.flat[0]) ** 2
 
 
 def _held_out(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 from napari_invrecon.recon.detector import looks_like_counts
 from napari_invrecon.recon.noise import gaussian_sigma
 from napari_invrecon.recon.settings import check_real
+from napari_invrecon.recon.tilt_images import each_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +109,12 @@ class TiltSeries:
         scaled: Array = np.multiply(volume, np.float32(self.scale[channel] / norm), order="C")
         return scaled
 
+    def solved(self, volume: Array, channel: int, norm: float) -> Array:
+        """The inverse of `restore`."""
+        x: Array = volume if self.tilt_axis == "x" else np.swapaxes(volume, 1, 2)
+        scaled: Array = np.multiply(x, np.float32(norm / self.scale[channel]), order="C")
+        return scaled
+
     def contrast(self) -> NDArray[np.float64]:
         """Of each slice: the standard deviation of its data across the axis, over a few tilts."""
         tilts = np.flatnonzero(self.used)
@@ -132,12 +138,13 @@ class TiltSeries:
         """Binned data (tilt, u, slice), in double precision where single cannot hold them."""
         b, n_u = self.bin, self.width
         across = self.stack.shape[3 if self.tilt_axis == "y" else 2]
-        first = (across - n_u * b) // 2
-        u, along = slice(first, first + n_u * b), slice(slices.start * b, slices.stop * b)
+        start = (across - n_u * b) // 2
+        u, along = slice(start, start + n_u * b), slice(slices.start * b, slices.stop * b)
+        first, then = (tilts, slice(None)) if isinstance(tilts, slice) else (slice(None), tilts)  # read no others
         if self.tilt_axis == "y":
-            raw = np.swapaxes(np.asarray(self.stack[channel, :, along, u])[tilts], 1, 2)
+            raw = np.swapaxes(np.asarray(self.stack[channel, first, along, u])[then], 1, 2)
         else:
-            raw = np.asarray(self.stack[channel, :, u, along])[tilts]
+            raw = np.asarray(self.stack[channel, first, u, along])[then]
         small = raw.dtype.itemsize <= 2 or raw.dtype == np.float32
         y: NDArray[Any] = raw.astype(np.float32 if small else np.float64)
         if b == 1:
@@ -180,8 +187,7 @@ def read_tilt_series(
     ValueError, TypeError
         Each says what was expected, what came, and the remedy.
     """
-    wrapped = _check_stack(stack)
-    angles = _check_angles(angles_deg, wrapped.shape[1])
+    wrapped, angles = check_tilts(stack, angles_deg)
     n_y, n_x = wrapped.shape[2:]
     along, across = (n_y, n_x) if tilt_axis == "y" else (n_x, n_y)
     if bin > min(along, across):
@@ -276,14 +282,14 @@ class _Survey:
         low, high = np.full((2, n_channels, n_tilts), np.nan)
         missing = 0
         samples: list[list[NDArray[np.float64]]] = [[] for _ in range(n_channels)]
-        for channel, tilt in itertools.product(range(n_channels), range(n_tilts)):
-            image = np.asarray(stack[channel, tilt])
-            finite = image if image.dtype.kind in "iu" else image[np.isfinite(image)]
-            missing += image.size - finite.size
-            if finite.size:
-                low[channel, tilt], high[channel, tilt] = finite.min(), finite.max()
-            if high[channel, tilt] > low[channel, tilt]:
-                samples[channel].append(image[::step, ::step].ravel().astype(np.float64))
+        for channel in range(n_channels):
+            for tilt, image in enumerate(each_image(stack[channel])):
+                finite = image if image.dtype.kind in "iu" else image[np.isfinite(image)]
+                missing += image.size - finite.size
+                if finite.size:
+                    low[channel, tilt], high[channel, tilt] = finite.min(), finite.max()
+                if high[channel, tilt] > low[channel, tilt]:
+                    samples[channel].append(image[::step, ::step].ravel().astype(np.float64))
         if np.isnan(low).all():
             raise ValueError("the stack holds no finite value: open another layer")
         joined = [np.concatenate([np.empty(0), *each]) for each in samples]
@@ -299,6 +305,12 @@ class _Survey:
         values = np.concatenate(self.samples)
         low, high = np.percentile(values, [0.1, 99.9])
         return float(np.median(values[(values >= low) & (values <= low + 0.1 * (high - low))]))
+
+
+def check_tilts(stack: Any, angles_deg: Any) -> tuple[Any, NDArray[np.float64]]:
+    """(the stack as (channel, tilt, y, x), its angles); nothing of it is read. Errors as of `read_tilt_series`."""
+    wrapped = _check_stack(stack)
+    return wrapped, _check_angles(angles_deg, wrapped.shape[1])
 
 
 def _check_stack(stack: Any) -> Any:

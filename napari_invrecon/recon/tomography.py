@@ -17,11 +17,12 @@ from napari_invrecon.recon.diagnostics import diagnose
 from napari_invrecon.recon.lambda_choice import rescaled
 from napari_invrecon.recon.operators import fft_workers
 from napari_invrecon.recon.projector import Geometry, projector_norm
+from napari_invrecon.recon.read_once import read_once
 from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record
 from napari_invrecon.recon.settings import takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
-from napari_invrecon.recon.tilt_lambda import tilt_curve
-from napari_invrecon.recon.tilt_series import TiltSeries, describe_tilts, read_tilt_series, suggestion
+from napari_invrecon.recon.tilt_lambda import left_by_a_fit, tilt_curve
+from napari_invrecon.recon.tilt_series import TiltSeries, check_tilts, describe_tilts, read_tilt_series, suggestion
 from napari_invrecon.recon.tilt_settings import WITHOUT_LAMBDA, TomographySettings
 from napari_invrecon.recon.tilt_solvers import TiltProblem, solve
 
@@ -55,7 +56,7 @@ def reconstruct_tilt_series(stack: Any, angles_deg: Any, *, settings: Tomography
     ----------
     stack : array (tilt, y, x) or (channel, tilt, y, x)
         y: NumPy or dask, any real dtype, not changed; aligned. Data that are not finite are passed over, and so are
-        tilts without any contrast. A lazy or memory-mapped stack is read slab by slab; crop it by slicing.
+        tilts without any contrast. A lazy stack is read once, a large one into the scratch folder; crop it by slicing.
     angles_deg : array (tilt,)
         Degrees, in any order. A point (x, z) lands on u = x·cos θ + z·sin θ + axis shift, all from the centres.
     settings
@@ -91,8 +92,9 @@ def reconstruct_tilt_series(stack: Any, angles_deg: Any, *, settings: Tomography
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A checked tilt series, its geometry and ‖H‖."""
+    """A checked tilt series, its geometry and ‖H‖; ``stack`` is what was given, read."""
 
+    stack: Any
     series: TiltSeries
     geometry: Geometry
     norm: float
@@ -113,12 +115,15 @@ class Scene:
         )
 
 
-def prepare(stack: Any, angles_deg: Any, settings: TomographySettings) -> Scene:
-    """Check what came and estimate scale, background and noise: what a preview keeps while only λ changes.
+def prepare(stack: Any, angles_deg: Any, settings: TomographySettings) -> Steps[Scene]:
+    """Check what came, read it, and estimate scale, background and noise: what a preview keeps while only λ changes.
 
     It depends on the settings ``tilt_axis``, ``bin``, ``background``, ``noise``, ``noise_sigma``, ``thickness_px`` and
     ``axis_shift_px``.
     """
+    yield Iterate(0, 1, stage="reading the stack")
+    check_tilts(stack, angles_deg)
+    stack = yield from read_once(stack, settings.tilt_axis, settings.memory_gb)
     series = read_tilt_series(
         stack,
         angles_deg,
@@ -135,7 +140,7 @@ def prepare(stack: Any, angles_deg: Any, settings: TomographySettings) -> Scene:
         series.width,
         np.full(len(series.angles_deg), series.axis_shift_px),
     )
-    return Scene(series, geometry, projector_norm(geometry))
+    return Scene(stack, series, geometry, projector_norm(geometry))
 
 
 def tomography(
@@ -151,8 +156,7 @@ def tomography(
     ``iterations``, of the record of a run that was asked, makes the same volume again.
     """
     watch = Stopwatch()
-    yield Iterate(0, 1, stage="reading")
-    scene = prepare(stack, angles_deg, settings)
+    scene = yield from prepare(stack, angles_deg, settings)
     series = scene.series
     if advice := suggestion(series, settings.background is not None):
         yield Iterate(0, 1, stage=advice)
@@ -175,6 +179,9 @@ def tomography(
             solving = _solve_slabs(scene, settings, lam, out, plan, pool, n_workers, iterations)
         n_iter, fits, stopped = yield from (_undisturbed(solving) if asked else solving)
 
+    expected = 1.0
+    if settings.algorithm not in WITHOUT_LAMBDA and not stopped.startswith(_ASKED):
+        expected = yield from _left_by_a_fit(scene, settings, lam, out)
     misfit, n_data = (np.sum(each, axis=0) for each in zip(*((f.misfit, f.n_data) for f in fits), strict=True))
     unit = series.scale[series.clearest]
     found = diagnose(
@@ -183,12 +190,15 @@ def tomography(
         algorithm=settings.algorithm,
         residual_per_tilt=np.sqrt(misfit / np.maximum(n_data, 1)) * unit,
         noise_sigma=series.sigma[series.clearest] or None,
+        data_range=unit,
+        expected=expected,
+        predicts=rule.startswith("holdout"),
     )
     data = blocks.as_result(out)
     record = make_record(
         "reconstruct_tilt_series",
         settings,
-        [describe_source("stack", stack), {"role": "angles", "angles_deg": np.asarray(angles_deg, np.float64)}],
+        [describe_source("stack", scene.stack), {"role": "angles", "angles_deg": np.asarray(angles_deg, np.float64)}],
         watch,
         data,
         lam=lam,
@@ -339,6 +349,18 @@ def _central(scene: Scene, count: int | None = None) -> slice:
     return slice(start, start + count)
 
 
+def _left_by_a_fit(scene: Scene, settings: TomographySettings, lam: float, out: Any) -> Steps[float]:
+    """The residual over the noise to be expected of the volume, as its central slices tell; 1 where σ is unknown."""
+    series = scene.series
+    channel, along = series.clearest, _central(scene)
+    if series.noise_level(channel) is None:
+        return 1.0
+    data, weights = series.read(channel, along)
+    x = series.solved(np.asarray(out[_place(scene, channel, along)]), channel, scene.norm)
+    problem = scene.problem(settings, channel)
+    return (yield from left_by_a_fit(problem, data, weights, lam, x, seed=settings.seed, threads=fft_workers()))
+
+
 _Solving = Steps[tuple[int, list[slabs.Slab], str]]  # iterations each slab was to have, the slabs without x, why ended
 
 
@@ -433,6 +455,11 @@ def _solve_slabs(
     else:
         n_iter, counted = yield from _heard(_count_iterations(scene, settings, lam))
     pieces = blocks.cut((series.n_channels, series.n_slices), 1, plan.slab_slices, (plan.halo_slices,))
+    if iterations and len(iterations["done"]) != len(pieces):
+        raise ValueError(
+            f"the recorded run had {len(iterations['done'])} slabs and was ended in one of them; here there are "
+            f"{len(pieces)}: allow as many threads and as much memory as then, or run it to its end"
+        )
     last_of = dict(zip(map(id, pieces), iterations["done"], strict=True)) if iterations else {}
     threads = 1 if n_workers else max(1, fft_workers() // plan.n_workers)
 

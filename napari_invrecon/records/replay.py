@@ -130,6 +130,11 @@ def as_used(record: dict[str, Any]) -> dict[str, Any]:
     return used
 
 
+def iterations_of_slabs(record: dict[str, Any]) -> dict[str, Any] | None:
+    """``iterations`` of `tomography`, for a volume whose run of several slabs was ended by Done; else None."""
+    return (record["iterations"] or None) if record["stopped"].startswith("asked to finish: ") else None
+
+
 def _deconvolve(record: dict[str, Any], settings: dict[str, Any], sources: Sources) -> Steps[Reconstruction]:
     psf = _psf(record["sources"][1], sources["psf"])
     return deconvolution(
@@ -157,12 +162,11 @@ def _energy(_: dict[str, Any], settings: dict[str, Any], sources: Sources) -> St
 
 def _tomography(record: dict[str, Any], settings: dict[str, Any], sources: Sources) -> Steps[Reconstruction]:
     same_lam = (settings["lam"] or None) == (record["lam"] or None)
-    cut_short = same_lam and record["stopped"].startswith("asked to finish: ")
     return tomography(
         sources["stack"],
         _angles(record, sources),
         TomographySettings(**settings),
-        (record["iterations"] or None) if cut_short else None,
+        iterations_of_slabs(record) if same_lam else None,
     )
 
 

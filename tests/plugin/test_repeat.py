@@ -8,6 +8,7 @@ from napari.utils.notifications import notification_manager
 from tilt_window import ANGLES, WAIT_MS, add, clean_series, open_dock, press, with_drift
 
 from napari_invrecon.plugin.record_actions import repeat_selected
+from napari_invrecon.recon import slabs
 from napari_invrecon.recon.record import array_hash
 
 pytestmark = pytest.mark.gui
@@ -158,6 +159,29 @@ def test_a_run_that_was_ended_by_done(viewer, qtbot, said):
     assert first.metadata["invrecon"]["stopped"] == "asked to finish"
     again = repeat(viewer, qtbot, first, said)
     assert array_hash(again.data) == array_hash(first.data)
+
+
+def test_a_run_of_slabs_that_was_ended_by_done(viewer, qtbot, said, monkeypatch):
+    monkeypatch.setattr(slabs, "_SHARE", 0.01)  # of 0.1 GB: room for a part of the stack
+    add(viewer, np.tile(clean_series(), (1, 2, 1)))
+    dock = open_dock(viewer, n_iter=25, tolerance=0.0, noise_sigma=1e-9, memory_gb=0.1)
+
+    def finish(state):
+        if state.stage.startswith("slab ") and state.step > 3:
+            dock.run_row.done_button.click()
+
+    dock.run_row.progressed.connect(finish)
+    first = press(qtbot, dock, dock.run_button)
+    dock.run_row.progressed.disconnect(finish)
+    record = first.metadata["invrecon"]
+    assert record["stopped"].startswith("asked to finish: ")
+    assert len(set(record["iterations"]["done"])) > 1
+    again = repeat(viewer, qtbot, first, said, "Tomography")
+    assert array_hash(again.data) == array_hash(first.data)
+    assert again.metadata["invrecon"]["iterations"] == record["iterations"]
+    assert said()[-1].endswith("bit for bit")
+    whole = press(qtbot, dock, dock.run_button)
+    assert not whole.metadata["invrecon"]["stopped"].startswith("asked"), "the next run goes to its end"
 
 
 def test_an_alignment_and_the_volume_that_was_made_of_it(viewer, qtbot, said):

@@ -52,8 +52,8 @@ def held(monkeypatch):
     control.opened = threading.Event()
     real = dock_module.tomography
 
-    def hold(stack, angles_deg, settings):
-        steps, answer = real(stack, angles_deg, settings), None
+    def hold(stack, *asked):
+        steps, answer = real(stack, *asked), None
         try:
             while True:
                 try:

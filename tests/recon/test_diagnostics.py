@@ -108,6 +108,29 @@ def test_verdict(ratio, word):
     assert word in found.verdict
 
 
+@pytest.mark.parametrize(
+    ("ratio", "facts", "words"),
+    [
+        (0.9, {"expected": 0.9}, ["0.9 expected of such a fit", "well regularised"]),
+        (0.8, {"expected": 0.9}, ["a larger λ would be smoother"]),
+        (0.8, {"expected": 0.9, "predicts": True}, ["σ is estimated too high"]),
+        (1.0, {"expected": 0.9}, ["well regularised"]),
+        (1.3, {"expected": 0.9, "data_range": 30.0}, ["13 % of the data's range", "a smaller λ"]),
+        (1.3, {"predicts": True}, ["predicts left-out tilts best, and stands"]),
+        (9, {"data_range": 3000.0, "predicts": True}, ["0.9 % of the data's range", "drifts", "stands"]),
+        (9, {"data_range": 3000.0}, ["No λ mends that"]),
+        (9, {"data_range": 100.0, "predicts": True}, ["27 % of the data's range", "do not agree"]),
+    ],
+)
+def test_the_verdict_knows_what_a_fit_leaves_and_how_much_the_misfit_matters(ratio, facts, words):
+    found = diagnose(ANGLES, diameter_px=1, residual_per_tilt=np.full(71, 3 * ratio), noise_sigma=3.0, **facts)
+    for each in words:
+        assert each in found.verdict
+    assert found.summary()["expected_over_noise"] == facts.get("expected", 1.0)
+    share = found.summary()["misfit_share"]
+    assert share == (pytest.approx(3 * ratio / facts["data_range"]) if "data_range" in facts else None)
+
+
 def test_the_verdict_names_what_the_algorithm_has_to_turn():
     def told(algorithm):
         residuals = np.full(71, 0.5)

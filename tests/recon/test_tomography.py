@@ -261,9 +261,9 @@ def test_counts_are_weighted_by_their_variance(clean, truth):
 
 
 def test_sigma_is_found(stack):
-    scene = prepare(stack, ANGLES, TomographySettings())
+    scene = finish(prepare(stack, ANGLES, TomographySettings()))
     assert scene.series.sigma[0] == pytest.approx(SIGMA, rel=0.15)
-    one = prepare(stack[:, 3:4], ANGLES, TomographySettings())
+    one = finish(prepare(stack[:, 3:4], ANGLES, TomographySettings()))
     assert one.series.sigma[0] == pytest.approx(SIGMA, rel=0.25)
 
 
@@ -285,7 +285,7 @@ def test_a_sigma_that_is_never_met_falls_back_to_the_held_out_tilts(stack):
 
 
 def test_a_curve_on_given_lambdas(stack):
-    scene = prepare(stack[:, 6:9], ANGLES, TomographySettings(**FEW))
+    scene = finish(prepare(stack[:, 6:9], ANGLES, TomographySettings(**FEW)))
     grid = np.array([1e-3, 1e-2, 1e-1])
     curve = finish(tilt_lambda_curve(scene, TomographySettings(**FEW), grid))
     assert np.array_equal(curve.lam, grid)
@@ -385,7 +385,7 @@ def test_the_record_is_plain_and_whole(stack):
 
 def test_a_preview_is_a_part_of_the_whole(stack):
     settings = TomographySettings(algorithm="sirt", n_iter=15, tolerance=0.0, noise_sigma=0.0)
-    scene = prepare(stack, ANGLES, settings)
+    scene = finish(prepare(stack, ANGLES, settings))
     at = contrast_slices(scene, 3)
     assert len(at) == 3
     part = finish(reconstruct_slices(scene, settings, 0.0, at))

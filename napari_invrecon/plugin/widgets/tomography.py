@@ -35,7 +35,6 @@ from napari_invrecon.plugin.widgets.run_row import RunRow
 from napari_invrecon.plugin.widgets.tilt_axis_row import TiltAxisRow
 from napari_invrecon.plugin.widgets.tilt_report import TiltReport
 from napari_invrecon.recon.alignment import Alignment
-from napari_invrecon.recon.solvers import Iterate, Steps
 from napari_invrecon.recon.tilt_settings import WITHOUT_LAMBDA, TomographySettings
 from napari_invrecon.recon.tomography import (
     estimate_memory,
@@ -43,7 +42,7 @@ from napari_invrecon.recon.tomography import (
     tilt_lambda_curve,
     tomography,
 )
-from napari_invrecon.records.replay import as_used
+from napari_invrecon.records.replay import as_used, iterations_of_slabs
 from napari_invrecon.records.schema import settings_of
 
 if TYPE_CHECKING:
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from napari_invrecon.recon.lambda_choice import LambdaCurve
     from napari_invrecon.recon.record import Reconstruction
     from napari_invrecon.recon.slabs import MemoryEstimate
+    from napari_invrecon.recon.solvers import Iterate, Steps
 
 _STACK_TIP = (
     "The tilt series: images (tilt, y, x), or maps (channel, tilt, y, x). Layers whose angles are known come first."
@@ -116,6 +116,7 @@ class TomographyDock(Dock):
         self._grows: tuple[TiltSource, TomographySettings] | None = None
         self._watched: Image | None = None
         self._slice: int | None = None
+        self._iterations: dict[str, Any] | None = None  # of a run of slabs that is repeated as far as it went
         self._lay_out()
         self._connect()
         self.reset_choices()
@@ -146,7 +147,8 @@ class TomographyDock(Dock):
             self._layer = add_volume(self.viewer, result, origin)
             self.report.show_result(self._layer, render=alone and result.data.ndim == 3)
 
-        self.run_row.start(lambda: tomography(given.stack, given.angles_deg, settings), keep, settings)
+        iterations = self._iterations
+        self.run_row.start(lambda: tomography(given.stack, given.angles_deg, settings, iterations), keep, settings)
         self._explain()
 
     def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
@@ -165,9 +167,13 @@ class TomographyDock(Dock):
         self.settings.set_values(settings)
 
     def repeat(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
-        """As of `Dock`; an alignment is repeated with the shifts that it found."""
+        """As of `Dock`; an alignment is repeated with the shifts that it found, slabs with the iterations they had."""
         if record["method"] != "align":
-            super().repeat(record, layers)
+            self._iterations = iterations_of_slabs(record)
+            try:
+                super().repeat(record, layers)
+            finally:
+                self._iterations = None
             return
         self.fill(record, layers)
         self.alignment.apply_again(layers["stack"], Alignment.from_summary(record["alignment"]), maps=record["maps"])
@@ -330,8 +336,7 @@ class TomographyDock(Dock):
         settings = self._settings(None)
 
         def steps() -> Steps[LambdaCurve]:
-            yield Iterate(0, 1, stage="reading the stack")
-            scene = prepare(given.stack, given.angles_deg, settings)
+            scene = yield from prepare(given.stack, given.angles_deg, settings)
             return (yield from tilt_lambda_curve(scene, settings))
 
         return steps
