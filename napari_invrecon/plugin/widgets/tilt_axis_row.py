@@ -9,7 +9,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QWidget
 
 _TIP = (
     "The image axis that the tilt axis is parallel to. y: vertical, points of the sample move left and right as the "
-    "stage tilts. x: horizontal, they move up and down. Angles count from z towards x (y), right-handed about the axis."
+    "stage tilts. x: horizontal, they move up and down. A positive angle moves what is at +z towards +x (+y). Where a "
+    "microscope counts the other way, the volume is a mirror image: give the angles with the other sign."
 )
 
 
