@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _GAP = 0.03  # of the stack's height, between it and the slice
 # What `prepare` depends on.
 _OF_SCENE = (
-    "tilt_axis", "bin", "background", "noise", "noise_sigma", "thickness_px", "axis_shift_px",
+    "tilt_axis", "first_slice", "n_slices", "bin", "background", "noise", "noise_sigma", "thickness_px",
+    "axis_shift_px",
 )  # fmt: skip
 
 
@@ -160,7 +161,8 @@ class TiltPreview(QObject):
         data, scale, translate = beside(looked.data, settings, plane)
         along = (
             plane.origin[settings.tilt_axis == "x"]
-            + ((looked.index + 0.5) * settings.bin - 0.5) * plane.scale[settings.tilt_axis == "x"]
+            + (settings.first_slice + (looked.index + 0.5) * settings.bin - 0.5)
+            * plane.scale[settings.tilt_axis == "x"]
         )
         channel = "" if asked.given.channel is None else f" of channel {asked.given.channel}"
         name = f"preview: slice{channel} at {settings.tilt_axis} = {along:.4g} {plane.unit}"
@@ -209,7 +211,7 @@ def beside(
     For a tilt axis along x, right of it with z to the right. Across the axis it is where its volume will be.
     """
     shape = (data.shape[0], data.shape[1], data.shape[1])
-    voxel, place = volume_place(plane, shape, settings.tilt_axis, settings.axis_shift_px, settings.bin)
+    voxel, place = volume_place(plane, shape, settings.tilt_axis, settings.axis_shift_px, settings.bin, 0)
     end = [o + (n - 0.5) * s for o, n, s in zip(plane.origin, plane.shape, plane.scale, strict=True)]
     gap = _GAP * max(n * s for n, s in zip(plane.shape, plane.scale, strict=True))
     if settings.tilt_axis == "y":

@@ -92,18 +92,19 @@ def _placed(layer: Image) -> NDArray[np.float64]:
 
 
 def volume_place(
-    plane: Plane, shape: Sequence[int], axis: str, axis_shift_px: float, binning: int
+    plane: Plane, shape: Sequence[int], axis: str, axis_shift_px: float, binning: int, first: int
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """(scale, translate) of a volume (z, y, x) such that it lies where its stack's projections show it.
 
-    Along the tilt axis the two coincide; across it the volume's centre is the axis, which is at the stack's centre
-    plus ``axis_shift_px``; in z it is the plane of the stack. Voxels are as thick as they are wide across the axis.
+    Along the tilt axis the two coincide from the stack's pixel ``first`` on; across it the volume's centre is the axis,
+    which is at the stack's centre plus ``axis_shift_px``; in z it is the plane of the stack. Voxels are as thick as
+    they are wide across the axis.
     """
     along, across = (0, 1) if axis == "y" else (1, 0)
     side = [binning * each for each in plane.scale]
     voxel = (side[across], *side)
     translate = [plane.z - (shape[0] - 1) / 2 * voxel[0], 0.0, 0.0]
-    translate[1 + along] = plane.origin[along] + (binning - 1) / 2 * plane.scale[along]
+    translate[1 + along] = plane.origin[along] + (first + (binning - 1) / 2) * plane.scale[along]
     middle = plane.origin[across] + ((plane.shape[across] - 1) / 2 + axis_shift_px) * plane.scale[across]
     translate[1 + across] = middle - (shape[1 + across] - 1) / 2 * side[across]
     return voxel, (translate[0], translate[1], translate[2])
@@ -153,7 +154,12 @@ def add_volume(viewer: Viewer, result: Reconstruction, origin: TiltSource) -> Im
 def volume_display(shape: Sequence[int], settings: dict[str, Any], plane: Plane) -> dict[str, Any]:
     """Scale, place, units and labels of a layer that shows a volume of this shape, made with these settings."""
     scale, translate = volume_place(
-        plane, shape[-3:], settings["tilt_axis"], settings["axis_shift_px"], settings["bin"]
+        plane,
+        shape[-3:],
+        settings["tilt_axis"],
+        settings["axis_shift_px"],
+        settings["bin"],
+        settings["first_slice"],
     )
     more = len(shape) - 3
     affine = np.eye(len(shape) + 1)

@@ -102,6 +102,29 @@ class TomographySettings:
             "wide across the tilt axis.",
         },
     ] = None
+    first_slice: Annotated[
+        int,
+        {
+            "label": "First slice",
+            "unit": "px",
+            "min": 0,
+            "max": 65535,
+            "advanced": True,
+            "help": "Where along the tilt axis the part to be reconstructed begins, in pixels of the stack as given. "
+            "Slices do not need each other; across the axis nothing can be left out, as rays pass through all of it.",
+        },
+    ] = 0
+    n_slices: Annotated[
+        int | None,
+        {
+            "label": "Slices",
+            "unit": "px",
+            "min": 1,
+            "max": 65536,
+            "advanced": True,
+            "help": "How many pixels of the stack along the tilt axis are reconstructed. Automatic: all to its end.",
+        },
+    ] = None
     bin: Annotated[
         int,
         {

@@ -118,14 +118,15 @@ class Scene:
 def prepare(stack: Any, angles_deg: Any, settings: TomographySettings) -> Steps[Scene]:
     """Check what came, read it, and estimate scale, background and noise: what a preview keeps while only λ changes.
 
-    It depends on the settings ``tilt_axis``, ``bin``, ``background``, ``noise``, ``noise_sigma``, ``thickness_px`` and
-    ``axis_shift_px``.
+    It depends on the settings ``tilt_axis``, ``first_slice``, ``n_slices``, ``bin``, ``background``, ``noise``,
+    ``noise_sigma``, ``thickness_px`` and ``axis_shift_px``.
     """
     yield Iterate(0, 1, stage="reading the stack")
     check_tilts(stack, angles_deg)
+    part = chosen_slices(stack.shape, settings)
     stack = yield from read_once(stack, settings.tilt_axis, settings.memory_gb)
     series = read_tilt_series(
-        stack,
+        stack[(..., part, slice(None)) if settings.tilt_axis == "y" else (..., part)],
         angles_deg,
         tilt_axis=settings.tilt_axis,
         bin=settings.bin,
@@ -275,18 +276,31 @@ def contrast_slices(scene: Scene, count: int = 1) -> list[int]:
     return list(range(first.start, first.stop))
 
 
+def chosen_slices(shape: Sequence[int], settings: TomographySettings) -> slice:
+    """Which pixels along the tilt axis are reconstructed of a stack of this shape; their number is a whole of bins.
+
+    Raises
+    ------
+    ValueError
+        When there are none.
+    """
+    n, first = shape[-2 if settings.tilt_axis == "y" else -1], settings.first_slice
+    if first >= n:
+        raise ValueError(f"first_slice={first}, but there are {n} along the tilt axis: give one from 0 to {n - 1}")
+    return slice(first, n if settings.n_slices is None else min(n, first + settings.n_slices))
+
+
 def estimate_memory(shape: Sequence[int], settings: TomographySettings) -> MemoryEstimate:
     """What `reconstruct_tilt_series` will need for a stack of this shape, at most about ``memory_gb``."""
-    n_channels = shape[0] if len(shape) == 4 else 1
-    n_tilts, n_y, n_x = shape[-3:]
-    along, across = (n_y, n_x) if settings.tilt_axis == "y" else (n_x, n_y)
+    n_channels, n_tilts = shape[0] if len(shape) == 4 else 1, shape[-3]
+    across, part = shape[-1 if settings.tilt_axis == "y" else -2], chosen_slices(shape, settings)
     width = max(1, across // settings.bin)
     return slabs.estimate(
         settings.algorithm,
         slabs.halo(settings.algorithm, settings.lam or _LIKELY_LAMBDA),
         (settings.thickness_px or width) * width,
         n_tilts * width,
-        max(1, along // settings.bin),
+        max(1, (part.stop - part.start) // settings.bin),
         n_channels,
         settings.memory_gb,
     )

@@ -22,22 +22,23 @@ def corner(place, scale, index):
 @pytest.mark.parametrize("axis", ["y", "x"])
 @pytest.mark.parametrize("shift", [0.0, 3.0])
 @pytest.mark.parametrize("binning", [1, 2])
-def test_a_volume_lies_where_its_projection_at_zero_tilt_shows_it(axis, shift, binning):
+@pytest.mark.parametrize("first", [0, 4])
+def test_a_volume_lies_where_its_projection_at_zero_tilt_shows_it(axis, shift, binning, first):
     plane = describe_stack(stack()).plane
     ny, nx = plane.shape
-    shape = (16, ny // binning, 24) if axis == "y" else (16, 24, nx // binning)
-    scale, place = volume_place(plane, shape, axis, shift, binning)
+    shape = (16, (ny - first) // binning, 24) if axis == "y" else (16, 24, (nx - first) // binning)
+    scale, place = volume_place(plane, shape, axis, shift, binning, first)
     assert scale == (0.5 * binning,) * 3
     # The middle of the volume across the axis projects to the middle of the images plus the shift: u = x + shift.
     middle = corner(place, scale, [(n - 1) / 2 for n in shape])
     across, along = (2, 1) if axis == "y" else (1, 2)
     expected = {1: 10.0 + 0.5 * ((ny - 1) / 2), 2: 20.0 + 0.5 * ((nx - 1) / 2)}
     assert middle[across] == pytest.approx(expected[across] + 0.5 * shift)
-    assert middle[along] == pytest.approx(expected[along])
+    assert middle[along] == pytest.approx(expected[along] + 0.5 * first / 2)
     assert middle[0] == pytest.approx(0.0), "z is centred on the plane of the stack"
-    # The first voxel along the axis covers the first pixels: their outer edges coincide.
+    # The first voxel along the axis covers the first chosen pixels: their outer edges coincide.
     edge = place[along] - 0.5 * scale[along]
-    assert edge == pytest.approx({1: 10.0, 2: 20.0}[along] - 0.25)
+    assert edge == pytest.approx({1: 10.0, 2: 20.0}[along] - 0.25 + 0.5 * first)
 
 
 def test_other_lengths_become_nm_and_uncalibrated_stays_so():
@@ -54,7 +55,7 @@ def test_other_lengths_become_nm_and_uncalibrated_stays_so():
     assert plane.unit == "nm"
     plain = describe_stack(Image(np.zeros((5, 4, 6)), contrast_limits=(0, 1))).plane
     assert plain.unit == "pixel"
-    shown = volume_display((2, 6, 4, 6), {"tilt_axis": "y", "axis_shift_px": 0.0, "bin": 1}, plain)
+    shown = volume_display((2, 6, 4, 6), {"tilt_axis": "y", "axis_shift_px": 0.0, "bin": 1, "first_slice": 0}, plain)
     assert shown["axis_labels"] == ("channel", "z", "y", "x")
     assert shown["units"] == ("pixel",) * 4
     assert shown["translate"] == (0.0, -2.5, 0.0, 0.0)

@@ -216,6 +216,27 @@ def test_binning_keeps_the_axis_in_its_place(clean, truth, tilt_axis, shape):
     assert error(found / 2, coarse) < error(found / 2, moved)
 
 
+@pytest.mark.parametrize("tilt_axis", ["y", "x"])
+def test_a_part_along_the_axis_is_that_part_of_the_stack(stack, tilt_axis):
+    turned = stack if tilt_axis == "y" else np.swapaxes(stack, 1, 2)
+    settings = {**QUICK, "tilt_axis": tilt_axis, "noise_sigma": SIGMA, "bin": 2}
+    part = ir.reconstruct_tilt_series(turned, ANGLES, **settings, first_slice=5, n_slices=7)
+    cut = ir.reconstruct_tilt_series(turned[:, 5:12] if tilt_axis == "y" else turned[:, :, 5:12], ANGLES, **settings)
+    assert np.array_equal(part.data, cut.data)
+    assert part.data.shape[1 if tilt_axis == "y" else 2] == 3
+    assert part.record["sources"][0]["shape"] == list(turned.shape)
+    assert np.array_equal(ir.replay(part.record, [turned]).data, part.data)
+    needed = [
+        estimate_memory(turned.shape, TomographySettings(tilt_axis=tilt_axis, n_slices=n)).result_gb for n in (None, 8)
+    ]
+    assert needed[1] == needed[0] / 2
+
+
+def test_a_part_that_is_not_there(stack):
+    with pytest.raises(ValueError, match="first_slice=16, but there are 16 along the tilt axis: give one from 0 to 15"):
+        ir.reconstruct_tilt_series(stack, ANGLES, **QUICK, first_slice=16)
+
+
 # Background and noise
 
 

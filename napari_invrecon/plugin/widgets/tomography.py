@@ -37,6 +37,7 @@ from napari_invrecon.plugin.widgets.tilt_report import TiltReport
 from napari_invrecon.recon.alignment import Alignment
 from napari_invrecon.recon.tilt_settings import WITHOUT_LAMBDA, TomographySettings
 from napari_invrecon.recon.tomography import (
+    chosen_slices,
     estimate_memory,
     prepare,
     tilt_lambda_curve,
@@ -314,14 +315,16 @@ class TomographyDock(Dock):
         if layer is not None:
             shape = projections(layer).shape
             try:
+                part = chosen_slices(shape, settings)
                 self.memory.setText(describe_memory(estimate_memory(shape, settings)))
             except ValueError as error:
                 self.memory.setText(str(error))
-            n_slices = max(1, shape[-2 if self.axis.value == "y" else -1] // settings.bin)
-            with QSignalBlocker(self.slice):
-                self.slice.setRange(0, n_slices - 1)
-                if self._slice is None:
-                    self.slice.setValue(n_slices // 2)
+            else:
+                n_slices = max(1, (part.stop - part.start) // settings.bin)
+                with QSignalBlocker(self.slice):
+                    self.slice.setRange(0, n_slices - 1)
+                    if self._slice is None:
+                        self.slice.setValue(n_slices // 2)
         self._draw_axis()
         self._look()
 
