@@ -84,7 +84,8 @@ def _sinograms(stack: Any, data: NDArray[np.float32], found: Alignment) -> NDArr
     if found.tilt_axis == "x":
         data = data.swapaxes(-1, -2)
     middle = int(np.argmin(np.abs(found.angles_deg[found.used])))
-    row = int(np.argmax(data[middle].std(axis=-1)))
+    image = data[middle]
+    row = int(np.argmax(np.where(np.isfinite(image), image, np.nanmedian(image)).std(axis=-1)))
     before = np.asarray(stack[..., row] if found.tilt_axis == "x" else stack[:, row], np.float32)
     after = np.full_like(before, np.nan)
     after[found.used] = data[:, row]

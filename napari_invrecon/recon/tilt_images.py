@@ -91,16 +91,19 @@ def moved(
     return aligned
 
 
-def in_view(shape: tuple[int, ...], turn: NDArray[np.float64], shifts: NDArray[np.float64]) -> Array:
-    """1 where `moved` has the image's own pixels, 0 where it had to fill in."""
+def in_view(
+    shape: tuple[int, ...], turn: NDArray[np.float64], shifts: NDArray[np.float64], margin: float = 1.0
+) -> Array:
+    """1 where `moved` has the image's own pixels, ``margin`` from its edge at least, 0 where it had to fill in."""
     n, n_u, n_v = shape
+    margin -= 1e-6
     u, v = np.arange(n_u)[:, None] - (n_u - 1) / 2, np.arange(n_v)[None] - (n_v - 1) / 2
     back = np.linalg.inv(turn)
     view: Array = np.empty(shape, np.float32)
     for i in range(n):
         u_there, v_there = u - shifts[i, 0], v - shifts[i, 1]
-        inside = np.abs(back[0, 0] * u_there + back[0, 1] * v_there) <= (n_u - 1) / 2 - 1
-        view[i] = inside & (np.abs(back[1, 0] * u_there + back[1, 1] * v_there) <= (n_v - 1) / 2 - 1)
+        inside = np.abs(back[0, 0] * u_there + back[0, 1] * v_there) <= (n_u - 1) / 2 - margin
+        view[i] = inside & (np.abs(back[1, 0] * u_there + back[1, 1] * v_there) <= (n_v - 1) / 2 - margin)
     return view
 
 

@@ -122,7 +122,10 @@ class TiltSeries:
         spread = np.zeros(self.n_slices)
         for tilt in tilts:
             image = self._raw(self.clearest, slice(0, self.n_slices), slice(tilt, tilt + 1))[0]
-            spread += np.std(np.where(np.isfinite(image), image, 0), axis=0, dtype=np.float64)
+            known = np.isfinite(image)
+            mean = np.sum(image, axis=0, dtype=np.float64, where=known) / np.maximum(known.sum(axis=0), 1)
+            squares = np.sum(np.square(image - mean, where=known, out=np.zeros(image.shape)), axis=0)
+            spread += np.sqrt(squares / len(image))
         return spread
 
     def _shot_weights(self, data: Array, channel: int) -> Array:

@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_invrecon.recon.tilt_images import moved, turned, vacuum_level
+from napari_invrecon.recon.tilt_images import in_view, moved, turned, vacuum_level
 
 if TYPE_CHECKING:
     from napari_invrecon.recon.operators import Array
@@ -144,6 +144,9 @@ class Alignment:
         return found
 
 
+_TOUCHED = 0.01  # share of an unknown pixel in an interpolated one
+
+
 def apply_alignment(stack: Any, found: Alignment, *, normalise: bool = True) -> Any:
     """aligned(R(−φ) p + dᵢ) = stackᵢ(p): every image rotated and moved, in one cubic-spline interpolation.
 
@@ -151,18 +154,19 @@ def apply_alignment(stack: Any, found: Alignment, *, normalise: bool = True) -> 
     ----------
     stack : array (tilt, y, x) or (channel, tilt, y, x)
         The stack that was aligned, or others of the same tilts and the same field of view, in any pixel size: they are
-        moved by as much of the field. NumPy or dask, not changed; values that are not finite count as vacuum.
+        moved by as much of the field. NumPy or dask, not changed.
     found
         Of `align`, or read from a file.
     normalise
         False for another signal of the same tilts (elemental maps): ``found``'s background and relative intensities are
-        not the maps', and 0 is put where the field of view ended.
+        not the maps'.
 
     Returns
     -------
     array of the shape of ``stack``, float32
-        With vacuum where the field of view ended. A dask stack stays lazy, one tilt at a time. All tilts are there, the
-        bad ones too, so that the angles keep their places.
+        NaN, which a reconstruction passes over, where the field of view ended and where the images themselves are not
+        finite: nothing was measured there, and vacuum would be taken for data. A dask stack stays lazy, one tilt at a
+        time. All tilts are there, the bad ones too, so that the angles keep their places.
 
     Raises
     ------
@@ -184,9 +188,14 @@ def apply_alignment(stack: Any, found: Alignment, *, normalise: bool = True) -> 
 
     def put(images: NDArray[Any], tilts: slice) -> Array:
         above = np.asarray(images, np.float32) - np.float32(vacuum)
-        above[~np.isfinite(above)] = 0
+        unknown = ~np.isfinite(above)
+        above[unknown] = 0
         above /= intensity[tilts, None, None].astype(np.float32)
-        return moved(above, turn, shifts[tilts]) + np.float32(vacuum)
+        there = moved(above, turn, shifts[tilts]) + np.float32(vacuum)
+        there[in_view(above.shape, turn, shifts[tilts], margin=0) == 0] = np.nan
+        if unknown.any():
+            there[np.abs(moved(unknown.astype(np.float32), turn, shifts[tilts])) > _TOUCHED] = np.nan
+        return there
 
     def put_block(block: NDArray[Any], block_info: Any = None) -> NDArray[Any]:
         start, stop = block_info[0]["array-location"][-3]
