@@ -107,7 +107,7 @@ def diagnose(
     noise_sigma: float | None = None,
     data_range: float | None = None,
     expected: float = 1.0,
-    predicts: bool = False,
+    lam_from_data: bool = False,
 ) -> TiltDiagnostics:
     """The diagnostics of a tilt series and, given its residuals, of a volume.
 
@@ -127,8 +127,8 @@ def diagnose(
         How far the data reach above the background, in the same units.
     expected
         See ``expected_over_noise``.
-    predicts
-        Whether λ is the one with which tilts that were left out are predicted best.
+    lam_from_data
+        Whether λ was chosen by a rule, so that it is not to be put in doubt.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def diagnose(
         residual_over_noise=ratio,
         expected_over_noise=expected,
         misfit_share=share,
-        verdict=verdict(ratio, algorithm, expected=expected, share=share, predicts=predicts),
+        verdict=verdict(ratio, algorithm, expected=expected, share=share, lam_from_data=lam_from_data),
         warnings=_warnings(angles, steps, bad, algorithm),
     )
 
@@ -243,14 +243,13 @@ def verdict(
     *,
     expected: float = 1.0,
     share: float | None = None,
-    predicts: bool = False,
+    lam_from_data: bool = False,
 ) -> str:
     """What ‖Hx̂ − y‖/(σ√N) says of a volume, in a sentence or two; None: that it is unknown.
 
-    Judged by what such a fit is ``expected`` to leave. A λ that ``predicts`` left-out tilts best is not put in doubt:
-    then it is σ, or what no volume explains, as misalignment, a drifting intensity, contrast that is not linear in the
-    thickness and what lies outside the volume, which leave more than noise whatever λ is. ``share``: of the data's
-    range.
+    Judged by what such a fit is ``expected`` to leave. ``lam_from_data`` is not put in doubt: then it is σ, or what no
+    volume explains, as misalignment, a drifting intensity, contrast that is not linear in the thickness and what lies
+    outside the volume, which leave more than noise whatever λ is. ``share``: of the data's range.
     """
     if residual_over_noise is None:
         return "residual/noise unknown: type the noise σ under Advanced."
@@ -263,10 +262,10 @@ def verdict(
     if algorithm == "fbp":
         knob, smoother, sharper = "filtered", "a smoother filter", "a sharper filter"
     if residual_over_noise < FITS_NOISE * expected:
-        if predicts:
+        if lam_from_data:
             return (
-                f"{start}: less is left than noise, with the λ that predicts left-out tilts best: σ is estimated too "
-                "high, or the noise of neighbouring pixels is alike."
+                f"{start}: less is left than noise, with the λ that the data choose: σ is estimated too high (sharp "
+                "edges do that), or the noise of neighbouring pixels is alike."
             )
         return f"{start}: some of the noise is fitted; {smoother} would be smoother."
     if residual_over_noise <= TOO_SMOOTH * max(expected, 1.0):
@@ -275,11 +274,10 @@ def verdict(
         start += f", {100 * share:.2g} % of the data's range"
     if residual_over_noise > _FAR_OFF and (share is None or share > _SMALL_SHARE):
         return f"{start}: the tilts do not agree to within the noise: alignment, background or σ is off."
-    if predicts or residual_over_noise > _FAR_OFF:
+    if lam_from_data or residual_over_noise > _FAR_OFF:
         return (
-            f"{start}: a little more is left than noise, which no volume explains. Usual causes: brightness that "
-            "drifts from tilt to tilt, contrast that is not linear in the thickness, alignment, what lies outside the "
-            "volume." + (" λ predicts left-out tilts best, and stands." if predicts else " No λ mends that.")
+            f"{start}: a little more is left than noise, which no λ mends. Usual causes: brightness that drifts from "
+            "tilt to tilt, contrast that is not linear in the thickness, alignment, what lies outside the volume."
         )
     return f"{start}: more is missed than noise: {sharper} would fit it, if alignment and σ are right."
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_invrecon.recon.lambda_choice import Curve, LambdaCurve, make_curve
+from napari_invrecon.recon.lambda_choice import Curve, LambdaCurve, crossing, make_curve
 from napari_invrecon.recon.solvers import Iterate, Steps
 from napari_invrecon.recon.tilt_solvers import TiltProblem, solve
 
@@ -42,6 +42,7 @@ def tilt_curve(
     grid: Curve | None = None,
     seed: int = 0,
     threads: int = 1,
+    sigma_known: bool = True,
 ) -> Steps[LambdaCurve]:
     """‖Ax̂ − y‖, R(x̂) and the scores of the rules against λ, each solution starting from that of the λ before.
 
@@ -51,27 +52,33 @@ def tilt_curve(
         Scaled, as for `solve`.
     rules
         Those whose answer is wanted. "holdout" alone solves without a tenth of the tilts, and the norms of its curve
-        run over the others; "gcv", "sure" and "balanced" need a second solution at each λ, of perturbed data.
+        run over the others; all but "l-curve" need a second solution at each λ, of perturbed data.
     grid
         The weights, all of them; None: halved until each rule has its answer.
     seed
         Of the tilts that are hidden (one of each ten neighbours) and of the perturbation.
     threads
         For the kernels.
+    sigma_known
+        Whether the problem's noise level is given. If it is only estimated from the data, "discrepancy" takes
+        σ̂² = ‖Ax̂ − y‖²/(N − d) of the solution that GCV chooses, as Wahba 1990, doi:10.1137/1.9781611970128, for it
+        needs σ to 1 %, and the edges of an object make estimates some 5 % too large.
 
     ``send(True)`` ends the choice with the λ that are there when the current one is done.
 
     Notes
     -----
-    The degrees of freedom by a finite difference along one random ±1 vector: Ramani, Blu & Unser 2008,
-    doi:10.1109/TIP.2008.2001404.
+    The degrees of freedom d by a finite difference along one random ±1 vector: Ramani, Blu & Unser 2008,
+    doi:10.1109/TIP.2008.2001404. "discrepancy" is where the residual meets what is to be expected of the best fit,
+    ‖Ax̂ − y‖² = σ²(N − 2d + 2t): noise leaves σ²(N − 2d + t), t = ‖∂Ax̂/∂y‖², and near the best λ the squared bias is
+    about σ²t, the variance. With Nσ² alone, as Morozov 1966, who has no d, it oversmooths, by as much as d is of N.
     """
     problem = _sooner(problem)
     rng = np.random.default_rng(seed)
     shown, hidden = _held_out(problem, data, weights, rng)
     sigma = problem.noise_level
     w = np.ones((), np.float32) if weights is None else weights
-    wants_freedom = bool({"gcv", "sure", "balanced"} & set(rules))
+    wants_freedom = bool({"gcv", "sure", "balanced", "discrepancy"} & set(rules))
     wants_holdout = "holdout" in rules
     wants_plain = wants_freedom or not wants_holdout
     n = float(np.count_nonzero(np.broadcast_to(w if wants_plain else shown, data.shape)))
@@ -79,13 +86,13 @@ def tilt_curve(
 
     plain = nudged = held = None
     last = False
-    rows: list[tuple[float, float, float, float, float]] = []
+    rows: list[tuple[float, ...]] = []
     lams = halvings(problem.algorithm) if grid is None else np.sort(grid)[::-1]
     for count, lam in enumerate(lams, start=1):
         stage = f"choosing λ ({count} of at most {len(lams)})"
         if count == 2 and grid is None:
             problem = _continued(problem)
-        freedom = missed = float("nan")
+        freedom = variance = missed = float("nan")
         if wants_holdout:
             held, asked = yield from _solved(problem, data, shown, float(lam), held, stage, count, len(lams), threads)
             last |= asked
@@ -112,13 +119,22 @@ def tilt_curve(
                 threads,
             )
             last |= asked
-            freedom = _answered(probe, predicted, problem.predict(nudged, threads), w)
-        rows.append((float(lam), residual2, _penalty(problem.algorithm, found), freedom, missed))
+            answer = problem.predict(nudged, threads) - predicted
+            freedom, variance = _freedom(probe, answer, w), _variance(probe, answer, w)
+        rows.append((float(lam), residual2, _penalty(problem.algorithm, found), freedom, variance, missed))
         if last or (grid is None and _settled(rows, n, sigma, rules)):
             break
     columns = (np.array(column)[::-1] for column in zip(*rows, strict=True))
-    lam_, residual, penalty, freedoms, misses = columns
-    return make_curve(lam_, n, residual, penalty, freedoms, sigma, misses)
+    lam_, residual, penalty, freedoms, variances, misses = columns
+    curve = make_curve(lam_, n, residual, penalty, freedoms, sigma, misses)
+    if not wants_freedom:
+        return curve
+    at = int(np.argmin(curve.gcv))
+    sigma2 = sigma**2 if sigma is not None and sigma_known else residual[at] / (n - freedoms[at])
+    # t ≤ d, as eigenvalues are at most 1; solutions for a large λ differ by more, because they have not settled.
+    per_datum = residual / np.maximum(n - 2 * freedoms + 2 * np.minimum(variances, freedoms), 1.0)
+    choices = curve.choices | {"discrepancy": crossing(lam_, per_datum, float(sigma2))}
+    return dataclasses.replace(curve, choices=choices)
 
 
 def left_by_a_fit(
@@ -152,7 +168,7 @@ def left_by_a_fit(
         x, _ = yield from _solved(problem, y, weights, lam, start, stage, count, 2, threads)
         predicted.append(problem.predict(x, threads))
     w = np.ones(data.shape, np.float32) if weights is None else np.broadcast_to(weights, data.shape)
-    share = _answered(probe, predicted[0], predicted[1], w) / max(int(np.count_nonzero(w)), 1)
+    share = _freedom(probe, predicted[1] - predicted[0], w) / max(int(np.count_nonzero(w)), 1)
     return float(np.sqrt(np.clip(1 - share, 0, 1)))
 
 
@@ -177,10 +193,14 @@ def _probe(data: Array, sigma: float | None, rng: np.random.Generator) -> Array:
     return step * rng.choice(np.array([-1, 1], np.float32), data.shape).astype(np.float32)
 
 
-def _answered(probe: Array, before: Array, after: Array, weights: Array) -> float:
-    """d = Σ ∂(Ax̂)/∂y over the data of weight > 0, from the prediction before and after the perturbation."""
-    seen = weights > 0
-    return float(np.sum(seen * probe * (after - before), dtype=np.float64)) / float(probe.flat[0]) ** 2
+def _freedom(probe: Array, answer: Array, weights: Array) -> float:
+    """d = trace of ∂(Ax̂)/∂y over the data of weight > 0, from what the perturbation makes of the prediction."""
+    return float(np.sum((weights > 0) * probe * answer, dtype=np.float64)) / float(probe.flat[0]) ** 2
+
+
+def _variance(probe: Array, answer: Array, weights: Array) -> float:
+    """t = the sum of squares of ∂(Ax̂)/∂y, the same way: σ²t is the noise in the prediction."""
+    return float(np.sum((weights > 0) * np.square(answer), dtype=np.float64)) / float(probe.flat[0]) ** 2
 
 
 def _held_out(
@@ -243,20 +263,18 @@ def _penalty(algorithm: str, x: Array) -> float:
     return float(np.sum(np.sqrt(squared), dtype=np.float64))
 
 
-def _settled(
-    rows: list[tuple[float, float, float, float, float]], n: float, sigma: float | None, rules: Iterable[str]
-) -> bool:
+def _settled(rows: list[tuple[float, ...]], n: float, sigma: float | None, rules: Iterable[str]) -> bool:
     """Whether every rule that is asked for has its answer."""
-    _, residual2, _, freedom, missed = (np.array(column) for column in zip(*rows, strict=True))
+    _, residual2, _, freedom, _, missed = (np.array(column) for column in zip(*rows, strict=True))
     scores = []
     if "holdout" in rules:
         scores.append(missed)
-    if {"gcv", "balanced"} & set(rules):
+    if {"gcv", "balanced", "discrepancy"} & set(rules):
         scores.append(residual2 / np.maximum(n - freedom, 1.0) ** 2)
     if "sure" in rules and sigma is not None:
         scores.append(residual2 + 2 * sigma**2 * freedom)
     if "l-curve" in rules:
         return len(rows) == _MOST
-    if {"discrepancy", "balanced"} & set(rules) and sigma is not None and residual2[-1] >= n * sigma**2:
+    if "balanced" in rules and sigma is not None and residual2[-1] >= n * sigma**2:
         return False
     return len(rows) > _PAST and all(len(rows) - 1 - int(np.argmin(score)) >= _PAST for score in scores)

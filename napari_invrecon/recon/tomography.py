@@ -193,7 +193,7 @@ def tomography(
         noise_sigma=series.sigma[series.clearest] or None,
         data_range=unit,
         expected=expected,
-        predicts=rule.startswith("holdout"),
+        lam_from_data=curve is not None,
     )
     data = blocks.as_result(out)
     record = make_record(
@@ -234,12 +234,15 @@ def tilt_lambda_curve(scene: Scene, settings: TomographySettings, grid: Curve | 
     channel, rule = scene.series.clearest, settings.lam_rule or _DEFAULT_RULE
     data, weights = scene.series.read(channel, _central(scene))
     problem = scene.problem(settings, channel)
-    threads = fft_workers()
-    found = yield from tilt_curve(problem, data, weights, [rule], grid=grid, seed=settings.seed, threads=threads)
+    how: dict[str, Any] = {
+        "grid": grid,
+        "seed": settings.seed,
+        "threads": fft_workers(),
+        "sigma_known": settings.noise_sigma is not None or settings.noise == "poisson",
+    }
+    found = yield from tilt_curve(problem, data, weights, [rule], **how)
     if found.choices[rule] is None and rule not in ("holdout", "l-curve"):
-        found = yield from tilt_curve(
-            problem, data, weights, [rule, "holdout"], grid=grid, seed=settings.seed, threads=threads
-        )
+        found = yield from tilt_curve(problem, data, weights, [rule, "holdout"], **how)
     return rescaled(found, scene.series.scale[channel])
 
 

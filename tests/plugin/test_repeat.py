@@ -8,6 +8,7 @@ from napari.utils.notifications import notification_manager
 from tilt_window import ANGLES, WAIT_MS, add, clean_series, open_dock, press, with_drift
 
 from napari_invrecon.plugin.record_actions import repeat_selected
+from napari_invrecon.plugin.widgets import tomography as dock_module
 from napari_invrecon.recon import slabs
 from napari_invrecon.recon.record import array_hash
 
@@ -166,13 +167,22 @@ def test_a_run_of_slabs_that_was_ended_by_done(viewer, qtbot, said, monkeypatch)
     add(viewer, np.tile(clean_series(), (1, 2, 1)))
     dock = open_dock(viewer, n_iter=25, tolerance=0.0, noise_sigma=1e-9, memory_gb=0.1)
 
-    def finish(state):
-        if state.stage.startswith("slab ") and state.step > 3:
-            dock.run_row.done_button.click()
+    real = dock_module.tomography
 
-    dock.run_row.progressed.connect(finish)
+    def ended(*asked):
+        """As if Done were pressed when the first slab is there."""
+        steps, answer = real(*asked), None
+        while True:
+            try:
+                state = steps.send(answer)
+            except StopIteration as end:
+                return end.value
+            yield state
+            answer = state.stage.startswith("slab 1 ")
+
+    monkeypatch.setattr(dock_module, "tomography", ended)
     first = press(qtbot, dock, dock.run_button)
-    dock.run_row.progressed.disconnect(finish)
+    monkeypatch.setattr(dock_module, "tomography", real)
     record = first.metadata["invrecon"]
     assert record["stopped"].startswith("asked to finish: ")
     assert len(set(record["iterations"]["done"])) > 1
