@@ -55,12 +55,13 @@ def read() -> tuple[Preferences, list[str]]:
     ), complaints
 
 
-def start_with(form: SettingsForm) -> None:
-    """Show in a dock's form what the user prefers, and let reconstructions use what they may."""
+def start_with(*forms: SettingsForm) -> None:
+    """Show in a dock's forms what the user prefers and they offer, and let reconstructions use what they may."""
     found, complaints = read()
     for each in complaints:
         show_warning(f"Preferences → Inverse reconstruction: {each}")
     resources.use(resources.Resources(found.threads, found.scratch))
-    wanted = {"memory_gb": found.memory_gb, "cluster": found.cluster, "lam_rule": found.lam_rule}
-    rows = form.values()
-    form.set_values({name: value for name, value in wanted.items() if name in rows and value is not None})
+    preferred = {"memory_gb": found.memory_gb, "cluster": found.cluster, "lam_rule": found.lam_rule}
+    wanted = {name: value for name, value in preferred.items() if value is not None}
+    for form in forms:
+        form.set_values({name: value for name, value in wanted.items() if form.offers(name, value)})

@@ -51,6 +51,15 @@ class Block:
         return tuple(slice(c.start - r.start, c.stop - r.start) for c, r in zip(self.core, self.read, strict=True))
 
 
+def peak_gb(work_gb: float, result_gb: float, memory_gb: float) -> float:
+    """Peak memory of work that is cut into blocks above half of ``memory_gb``.
+
+    ``result_gb`` is what the result takes beside it, none above a quarter of ``memory_gb``: then it is a file.
+    """
+    work = memory_gb if work_gb > 0.5 * memory_gb else work_gb
+    return work + (0.0 if result_gb > 0.25 * memory_gb else result_gb)
+
+
 def cut(shape: Sequence[int], ndim: int, edge: int | None, halo: Sequence[int]) -> list[Block]:
     """Cut the last ``ndim`` axes into blocks of at most ``edge`` pixels (None: not at all), the others one by one.
 

@@ -328,10 +328,8 @@ def estimate_memory(shape: Sequence[int], settings: DeconvolutionSettings, ndim:
     closed = closed and settings.boundary != "masked"
     per_pixel = _CLOSED_FORM_BYTES if closed else _ITERATIVE_BYTES[settings.regulariser]
     frame = 1e-9 * per_pixel * float(np.prod(shape[-ndim:]))
-    result = 4e-9 * float(np.prod(shape[:-ndim])) * float(np.prod(shape[-ndim:]))
-    if frame > 0.5 * settings.memory_gb:
-        frame = settings.memory_gb
-    return frame + (0.0 if len(shape) == ndim or result > 0.25 * settings.memory_gb else result)
+    result = 4e-9 * float(np.prod(shape[:-ndim])) * float(np.prod(shape[-ndim:])) if len(shape) > ndim else 0.0
+    return blocks.peak_gb(frame, result, settings.memory_gb)
 
 
 def _block_edge(

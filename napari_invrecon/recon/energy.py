@@ -33,6 +33,8 @@ from napari_invrecon.recon.solvers import Iterate, Steps, finish, spectral
 from napari_invrecon.recon.zero_loss import EnergyResponse, energy_response
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_invrecon.recon.lambda_choice import LambdaCurve
 
 Real = NDArray[np.float64]
@@ -224,6 +226,12 @@ def energy_deconvolution(spectrum: Any, kernel: Any, settings: EnergySettings) -
         **facts,
     )
     return Reconstruction(data, facts["lam"], record)
+
+
+def estimate_memory(shape: Sequence[int], settings: EnergySettings) -> float:
+    """Peak memory in GB of `deconvolve_energy` on spectra of this shape, its result included, before it starts."""
+    n = float(np.prod(shape))
+    return blocks.peak_gb(1e-9 * _BYTES * n, 4e-9 * n, settings.memory_gb)
 
 
 def energy_curve(spectrum: Any, kernel: Any, settings: EnergySettings) -> Steps[LambdaCurve]:

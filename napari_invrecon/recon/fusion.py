@@ -24,7 +24,7 @@ from napari_invrecon.recon.settings import takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from napari_invrecon.recon.fusion_settings import CouplingName
     from napari_invrecon.recon.operators import Array
@@ -34,6 +34,7 @@ __all__ = ["FusionResult", "FusionSettings", "fuse", "fusion"]
 _HALO_PX = 48
 _SATURATED = -0.15  # of proportionality: below it the HAADF is said to saturate
 _BYTES, _BYTES_HAADF = 72, 60  # of working memory, for each pixel of each map and for each pixel
+_BYTES_HELD, _BYTES_HELD_HAADF = 40, 20  # the same of what is there all the time: data, copies, results
 _SHARE_OF_MEMORY = 0.5e9  # bytes for the solver of one GB allowed: the maps themselves and the result need theirs
 
 
@@ -250,6 +251,14 @@ def _check_reference(reference: Any, scene: Scene) -> NDArray[np.bool_] | None:
             f"{region.dtype} of {region.shape}"
         )
     return region
+
+
+def estimate_memory(haadf_shape: Sequence[int], maps_shape: Sequence[int], settings: FusionSettings) -> float:
+    """Peak memory in GB of `fuse` on a HAADF (y, x) and maps (element, y, x) of these shapes, before it starts."""
+    n, pixels, fine = maps_shape[0], float(np.prod(maps_shape[1:])), float(np.prod(haadf_shape))
+    solved = fine if settings.grid == "haadf" else pixels
+    work = min(1e-9 * (_BYTES * n + _BYTES_HAADF) * solved, 0.5 * settings.memory_gb)
+    return work + 1e-9 * (_BYTES_HELD * n * max(pixels, solved) + _BYTES_HELD_HAADF * fine)
 
 
 def _edge(scene: Scene, settings: FusionSettings) -> int | None:

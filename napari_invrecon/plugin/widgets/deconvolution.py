@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QCheckBox, QFormLayout
 from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.inputs import Inputs
 from napari_invrecon.plugin.layers import pixel_size_nm
-from napari_invrecon.plugin.memory import has_room
 from napari_invrecon.plugin.preferences import start_with
 from napari_invrecon.plugin.preview import Looked, Preview
 from napari_invrecon.plugin.regions import Outlines
@@ -143,9 +142,6 @@ class DeconvolutionDock(Dock):
         inputs = self._inputs(layer, self.lam.value)
         others = self._origins()
         self._layer = None
-        if full := has_room("Deconvolve", estimate_memory(layer.data.shape, inputs.settings), self.run_within):
-            self.run_row.refuse(full)
-            return
 
         def keep(result: Reconstruction) -> None:
             record = result.record
@@ -158,7 +154,8 @@ class DeconvolutionDock(Dock):
 
             self._show_lines(layer, inputs, result.lam)
 
-        self.run_row.start(inputs.run, keep, inputs.settings)
+        needed = estimate_memory(layer.data.shape, inputs.settings)
+        self.run_row.start(inputs.run, keep, inputs.settings, needed_gb=needed, run_within=self.run_within)
 
     def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
         """As of `Dock`; the roles are image, psf, weights (the pixels to ignore) and reference (the flat region)."""

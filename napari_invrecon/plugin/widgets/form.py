@@ -38,6 +38,7 @@ class SettingsForm(QWidget):
     def __init__(self, settings_class: type, *, skip: Collection[str] = (), parent: QWidget | None = None) -> None:
         super().__init__(parent)
         found = [each for each in parameters(settings_class) if each.name not in skip]
+        self._choices = {each.name: each.choices for each in found}
         self._rows = {each.name: _row(each, self._tell) for each in found}
         self._quiet = False
 
@@ -77,6 +78,10 @@ class SettingsForm(QWidget):
             self._quiet = False
         if self.values() != before:
             self.changed.emit()
+
+    def offers(self, name: str, value: Any) -> bool:
+        """Whether there is a row of this name, and where it is a choice, this value in it."""
+        return name in self._rows and (not self._choices[name] or value in self._choices[name])
 
     def row(self, name: str) -> QWidget:
         """The control of a field, to disable it and say why in its tooltip."""

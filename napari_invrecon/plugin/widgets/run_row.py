@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, 
 from superqt import QElidingLabel
 
 from napari_invrecon.plugin.failure import explain, notify_failure
+from napari_invrecon.plugin.memory import has_room
 from napari_invrecon.plugin.remaining_time import RemainingTime, in_words
 from napari_invrecon.plugin.widgets.focus import FOCUS_STYLE
 from napari_invrecon.plugin.worker import Run
@@ -96,11 +97,25 @@ class RunRow(QWidget):
         return self._run.running
 
     def start(
-        self, make_steps: MakeSteps, on_result: Callable[[Any], object] | None = None, settings: Any = None
+        self,
+        make_steps: MakeSteps,
+        on_result: Callable[[Any], object] | None = None,
+        settings: Any = None,
+        *,
+        needed_gb: float = 0.0,
+        run_within: Callable[[float], None] | None = None,
     ) -> None:
         """Run the generator that ``make_steps`` gives; its result goes to ``on_result`` in the GUI thread.
 
-        ``settings`` is what a bug report says of the run: a dataclass, or None.
+        Parameters
+        ----------
+        make_steps, on_result
+            As of `Run.start`; None: the result is dropped.
+        settings
+            What a bug report says of the run: a dataclass, or None.
+        needed_gb, run_within
+            Memory that it takes, and what runs it in less. Where more is needed than is free, nothing starts,
+            `has_room` tells it and offers the latter, and `finished` comes with None.
 
         Raises
         ------
@@ -108,6 +123,10 @@ class RunRow(QWidget):
             If one is already running; the Run button is disabled then.
         """
         last, self._finish_next_at = self._finish_next_at, None
+        if full := has_room(self._task, needed_gb, run_within):
+            self._rest(full)
+            self.finished.emit(None)
+            return
         self._run.start(make_steps if last is None else lambda: finish_at(make_steps(), last))
         self._on_result, self._result, self._settings = on_result, None, settings
         self._remaining = RemainingTime()
@@ -120,14 +139,18 @@ class RunRow(QWidget):
         self.progress_bar.setRange(0, 0)
         self.status_label.setText("starting…")
 
-    def refuse(self, why: str) -> None:
-        """Say why nothing was started, as after a run that came to nothing."""
-        self._rest(why)
-        self.finished.emit(None)
+    def repeat(self, record: dict[str, Any]) -> None:
+        """Press Run; where the record's run was ended by Done, this one ends at the same iteration.
 
-    def finish_next_at(self, last: int | None) -> None:
-        """The next run is to end as after Done at iteration ``last``, to repeat one that did; None: at its own end."""
-        self._finish_next_at = last
+        Raises
+        ------
+        ValueError
+            Run is disabled; the message is its reason.
+        """
+        if not self.run_button.isEnabled():
+            raise ValueError(self.run_button.toolTip())
+        self._finish_next_at = record["n_iter"] if record["stopped"] == "asked to finish" else None
+        self.run_button.click()
 
     def block(self, reason: str) -> None:
         """Disable Run and say why, such as "select an image layer first"; an empty reason enables it again."""
