@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator
+from scipy.ndimage import uniform_filter1d
 
 _FAR = 4  # full widths before the zero-loss peak: nothing is recorded there but background
 _FEWEST = 8  # channels for a background
+_ABOVE = 3.0  # times the sharpest rise elsewhere: noise has many of one size
 _PLASMON = 1.5  # times the valley before it, and
 _SEEN = 1e-4  # of the zero-loss peak: what counts as a rise
 
@@ -82,7 +84,7 @@ def energy_response(low_loss: Any, n_channels: int, background: float | None = N
     Raises
     ------
     ValueError, TypeError
-        Not one axis; values that are not finite; a peak at an end, or no peak.
+        Not one axis; values that are not finite; a peak at an end, or none that stands out of the noise.
     """
     k = np.asarray(low_loss)
     if k.dtype.kind not in "iuf":
@@ -105,6 +107,11 @@ def energy_response(low_loss: Any, n_channels: int, background: float | None = N
             "sides; give a low-loss spectrum that shows the whole peak"
         )
     fwhm = _fwhm(k, peak)
+    if not _stands_out(k, peak):
+        raise ValueError(
+            f"the kernel's highest channel, {peak} of {k.size}, is no higher above its surroundings than others are: "
+            "expected a zero-loss peak, but this looks like noise; choose the low-loss spectrum, or sum more pixels"
+        )
     if background is None:
         before = k[: max(0, peak - int(np.ceil(_FAR * fwhm)))]
         enough = before.size >= _FEWEST
@@ -145,6 +152,18 @@ def _fwhm(k: NDArray[np.float64], peak: int) -> float:
         else:
             width += side.size - 1
     return float(width)
+
+
+def _stands_out(k: NDArray[np.float64], peak: int) -> bool:
+    """Whether the highest channel is a peak among what rises as sharply, one width against its neighbours' mean."""
+    above = k - np.median(k)
+    if not above[peak] > 0:
+        return False
+    width = max(1, round(_fwhm(above, peak)))
+    box = uniform_filter1d(np.pad(above, width, mode="edge"), width, mode="nearest")
+    rise = box[width:-width] - (box[: -2 * width] + box[2 * width :]) / 2
+    elsewhere = np.concatenate([rise[: max(0, peak - 3 * width)], rise[peak + 3 * width + 1 :]])
+    return not elsewhere.size or bool(rise[peak] > _ABOVE * np.abs(elsewhere).max())
 
 
 def _top(k: NDArray[np.float64], peak: int) -> float:

@@ -85,6 +85,32 @@ def test_bad_kernels(kernel, options, words):
         energy_response(kernel, 100, **options)
 
 
+@pytest.mark.parametrize("mean", [0.02, 1.0, 30.0, 1e4])
+def test_noise_alone_is_refused(mean):
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        counts = rng.poisson(mean, 500)
+        try:
+            energy_response(counts, 100)
+        except ValueError as error:
+            refused += any(each in str(error) for each in ("looks like noise", "kernel's maximum is at"))
+    assert refused == 200
+    smeared = np.convolve(rng.normal(size=500), np.ones(5), "same")
+    with pytest.raises(ValueError, match="looks like noise"):
+        energy_response(smeared, 100)
+
+
+@pytest.mark.parametrize("counts", [30, 300, 1e5])
+def test_a_weak_peak_among_noise_is_taken_and_so_is_a_thick_specimens(counts):
+    rng = np.random.default_rng(1)
+    peak = np.exp(-(((CHANNEL - 40) / 3) ** 2)) * counts
+    assert abs(energy_response(rng.poisson(peak + 1), 100).position - 40) < 2
+    thick = rng.poisson(low_loss(plasmon=2.5) / 1e5 * counts)  # more electrons lose energy than do not
+    assert abs(energy_response(thick, 100).position - 40) < 2
+    assert energy_response(low_loss(1.4, 5.0), 100).position == pytest.approx(1.4, abs=0.01), "cut off at the start"
+
+
 def test_bad_type():
     with pytest.raises(TypeError, match="complex128"):
         energy_response(np.ones(9, complex), 100)
