@@ -245,7 +245,7 @@ def _windows(arguments: argparse.Namespace, image: Acquisition, energy: Any) -> 
     import json
 
     from napari_invrecon.io.spectrum_kind import spectrum_kind
-    from napari_invrecon.recon.element_lines import suggest_window
+    from napari_invrecon.recon.element_lines import energies_of, suggest_window
 
     if arguments.windows is not None:
         held = json.loads(arguments.windows.read_text(encoding="utf-8"))
@@ -257,7 +257,18 @@ def _windows(arguments: argparse.Namespace, image: Acquisition, energy: Any) -> 
         raise ValueError(f"'{arguments.file.name}' has no energy axis in eV: open it in napari and type the axis there")
     first, last = float(energy[0]), float(energy[-1])
     kind = arguments.kind or spectrum_kind(image.name, image.metadata, last)
-    return [suggest_window(each, kind, first, last, step_ev=image.axes[0].scale) for each in elements]
+    taken = {each: energies_of(each, kind) for each in elements}
+    return [
+        suggest_window(
+            each,
+            kind,
+            first,
+            last,
+            step_ev=image.axes[0].scale,
+            others=[energy for other, own in taken.items() if other != each for energy in own],
+        )
+        for each in elements
+    ]
 
 
 def _tilt_series(arguments: argparse.Namespace) -> Acquisition:

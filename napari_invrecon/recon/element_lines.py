@@ -39,8 +39,38 @@ _LINES = {
     "Tm 1463 Yb 1526 Lu 1580 Hf 1646 Ta 1712 W 1775 Re 1840 Os 1907 Ir 1976 Pt 2048 Au 2118 Hg 2191 Tl 2267 Pb 2342 "
     "Bi 2418 Th 2990 U 3164",
 }
+# Too weak to map an element, but not to stand in another one's background; to 1 eV, from the same source.
+_WEAKER = {
+    "Kb": "Mg 1302 Al 1557 Si 1837 P 2140 S 2465 Cl 2812 Ar 3190 K 3590 Ca 4013 Sc 4464 Ti 4933 V 5428 Cr 5947 "
+    "Mn 6492 Fe 7059 Co 7649 Ni 8267 Cu 8904 Zn 9570 Ga 10267 Ge 10982 As 11726 Se 12497 Br 13292 Kr 14112 "
+    "Rb 14961 Sr 15835 Y 16739 Zr 17668 Nb 18625 Mo 19606 Tc 20626 Ru 21656 Rh 22724 Pd 23818 Ag 24941 Cd 26093 "
+    "In 27275 Sn 28485",
+    "Ll": "Ti 395 V 446 Cr 500 Mn 556 Fe 616 Co 677 Ni 742 Cu 810 Zn 882 Ga 957 Ge 1037 As 1119 Se 1204 Br 1293 "
+    "Kr 1386 Rb 1477 Sr 1581 Y 1688 Zr 1793 Nb 1904 Mo 2014 Tc 2133 Ru 2252 Rh 2376 Pd 2501 Ag 2632 Cd 2766 "
+    "In 2903 Sn 3044 Sb 3192 Te 3335 I 3485 Xe 3637 Cs 3801 Ba 3954 La 4121 Ce 4287 Pr 4453 Nd 4633 Pm 4809 "
+    "Sm 4993 Eu 5177 Gd 5362 Tb 5546 Dy 5743 Ho 5943 Er 6152 Tm 6341 Yb 6546 Lu 6753 Hf 6960 Ta 7173 W 7387 "
+    "Re 7603 Os 7822 Ir 8041 Pt 8268 Au 8494 Hg 8722 Tl 8954 Pb 9184 Bi 9420 Th 11118 U 11618",
+    "Lb1": "Zr 2126 Nb 2260 Mo 2394 Tc 2535 Ru 2683 Rh 2834 Pd 2990 Ag 3150 Cd 3315 In 3487 Sn 3663 Sb 3842 "
+    "Te 4029 I 4221 Xe 4418 Cs 4618 Ba 4828 La 5038 Ce 5262 Pr 5492 Nd 5719 Pm 5961 Sm 6201 Eu 6458 Gd 6708 "
+    "Tb 6975 Dy 7248 Ho 7526 Er 7811 Tm 8102 Yb 8402 Lu 8710 Hf 9023 Ta 9343 W 9672 Re 10010 Os 10354 Ir 10708 "
+    "Pt 11071 Au 11443 Hg 11824 Tl 12213 Pb 12614 Bi 13023 Th 16202 U 17220",
+    "Lb2": "Rh 3002 Pd 3171 Ag 3347 Cd 3526 In 3712 Sn 3904 Sb 4099 Te 4299 I 4506 Xe 4716 Cs 4932 Ba 5154 "
+    "La 5378 Ce 5614 Pr 5849 Nd 6088 Pm 6339 Sm 6587 Eu 6844 Gd 7100 Tb 7364 Dy 7636 Ho 7911 Er 8190 Tm 8472 "
+    "Yb 8753 Lu 9038 Hf 9341 Ta 9643 W 9951 Re 10261 Os 10578 Ir 10903 Pt 11232 Au 11566 Hg 11906 Tl 12252 "
+    "Pb 12601 Bi 12955 Th 15588 U 16388",
+    "Lg1": "Rh 3144 Pd 3328 Ag 3520 Cd 3715 In 3920 Sn 4131 Sb 4347 Te 4570 I 4801 Xe 5038 Cs 5279 Ba 5531 "
+    "La 5786 Ce 6055 Pr 6325 Nd 6602 Pm 6893 Sm 7183 Eu 7484 Gd 7787 Tb 8102 Dy 8427 Ho 8758 Er 9096 Tm 9442 "
+    "Yb 9787 Lu 10143 Hf 10519 Ta 10898 W 11288 Re 11685 Os 12092 Ir 12512 Pt 12941 Au 13381 Hg 13831 Tl 14292 "
+    "Pb 14766 Bi 15247 Th 18981 U 20170",
+    "Mg": "Cs 926 Ba 973 La 1026 Ce 1078 Pr 1127 Nd 1176 Pm 1237 Sm 1291 Eu 1353 Gd 1401 Tb 1460 Dy 1522 Ho 1581 "
+    "Er 1644 Tm 1710 Yb 1768 Lu 1828 Hf 1896 Ta 1968 W 2038 Re 2106 Os 2178 Ir 2255 Pt 2330 Au 2408 Hg 2488 "
+    "Tl 2572 Pb 2654 Bi 2737 Th 3371 U 3567",
+}
 _MANGANESE_EV, _MANGANESE_FWHM_EV = 5897.0, 130.0  # a silicon detector's resolution at Mn Kα
 _PER_PAIR_EV = 2.5  # its square grows by this times the energy
+# In full widths at half maximum, of X-ray windows: from the line to its background, how wide that is and at least, and
+# how far away at most; and how far a background stays from other lines.
+_GAP, _WIDE, _NARROW, _FAR, _OFF = 1.25, 1.25, 0.6, 8.0, 1.5
 
 
 @dataclass(frozen=True)
@@ -62,6 +92,7 @@ def _table(text: dict[str, str]) -> tuple[ElementLine, ...]:
 
 
 _TABLES: dict[SpectrumKind, tuple[ElementLine, ...]] = {"eels": _table(_EDGES), "edx": _table(_LINES)}
+_WEAK: dict[SpectrumKind, tuple[ElementLine, ...]] = {"eels": (), "edx": _table(_WEAKER)}
 
 
 def lines_within(kind: SpectrumKind, low_ev: float, high_ev: float) -> list[ElementLine]:
@@ -84,6 +115,11 @@ def line_of(element: str, kind: SpectrumKind, low_ev: float, high_ev: float) -> 
     return own[0] if own else None
 
 
+def energies_of(element: str, kind: SpectrumKind) -> list[float]:
+    """All edges or lines of an element, in eV; also lines that are too weak to map it."""
+    return sorted(each.energy_ev for each in (*_TABLES[kind], *_WEAK[kind]) if each.element == element)
+
+
 def suggest_window(
     element: str,
     kind: SpectrumKind,
@@ -99,7 +135,9 @@ def suggest_window(
 
     EELS: counts from the onset over a tenth of its energy (30 to 100 eV), the background before it over as much and a
     half, from the last other onset's white lines on. EDX: one width of a silicon detector's peak either side of the
-    line (2 × FWHM), with background windows of one FWHM beyond.
+    line (2 × FWHM), no further than half-way to another line unless that cannot be told apart; background windows of
+    1.25 FWHM beyond, the nearest that keep 1.5 FWHM off other lines, the element's own too. Where a side has no room
+    for one within eight FWHM, the background is told from the other side alone.
 
     Parameters
     ----------
@@ -114,7 +152,7 @@ def suggest_window(
     energy_ev, line
         The onset or line, where it is not the one of `line_of`, and what it is called.
     others
-        Onsets of the other edges in the spectrum.
+        Onsets of the other edges, or energies of the other lines, in the spectrum: `energies_of` the other elements.
 
     Raises
     ------
@@ -139,13 +177,8 @@ def suggest_window(
             "an energy that is, or correct the energy axis"
         )
     if kind == "edx":
-        width = max(_fwhm_ev(energy_ev), 3 * step_ev)
-        around = [(-2.5, -1.25), (1.25, 2.5)]
-        outside = [(energy_ev + a * width, energy_ev + b * width) for a, b in around]
-        inside = tuple(each for each in outside if each[0] >= low_ev and each[1] <= high_ev)
-        signal = (max(low_ev, energy_ev - width), min(high_ev, energy_ev + width))
-        model: BackgroundModel = "linear" if inside else "none"
-        return ElementWindow(element, name, _rounded(signal), tuple(map(_rounded, inside)), model)
+        near = [*others, *energies_of(element, kind)]
+        return _around_line(element, name, energy_ev, (low_ev, high_ev), step_ev, near)
     width = min(max(30.0, 0.1 * energy_ev, 3 * step_ev), 100.0)
     gap = max(0.01 * energy_ev, 2 * step_ev)
     before = max([low_ev, energy_ev - gap - 1.5 * width, *(e + 35 for e in others if e < energy_ev - 40)])
@@ -157,6 +190,40 @@ def suggest_window(
         )
     signal = (energy_ev, min(high_ev, energy_ev + width))
     return ElementWindow(element, name, _rounded(signal), (_rounded(background),), "power-law")
+
+
+def _around_line(
+    element: str, name: str, energy_ev: float, ends: Window, step_ev: float, others: Sequence[float]
+) -> ElementWindow:
+    """Windows of an X-ray line among others."""
+    width = max(_fwhm_ev(energy_ev), 3 * step_ev)
+    apart = [each - energy_ev for each in others if abs(each - energy_ev) >= width]  # what is nearer is in it anyway
+    below = min([width, *(-each / 2 for each in apart if each < 0)])
+    above = min([width, *(each / 2 for each in apart if each > 0)])
+    signal = (max(ends[0], energy_ev - below), min(ends[1], energy_ev + above))
+    centres = [0.0, *(energy_ev + each for each in apart)]  # the electronics' noise stands at 0
+    lines = [(e - _OFF * w, e + _OFF * w) for e in centres for w in [max(_fwhm_ev(e), 3 * step_ev)]]
+    before = (max(ends[0], energy_ev - _FAR * width), energy_ev - _GAP * width)
+    behind = (energy_ev + _GAP * width, min(ends[1], energy_ev + _FAR * width))
+    found = []
+    if free := [each for each in _free(before, lines) if each[1] - each[0] >= _NARROW * width]:
+        low, high = free[-1]
+        found.append((max(low, high - _WIDE * width), high))
+    if free := [each for each in _free(behind, lines) if each[1] - each[0] >= _NARROW * width]:
+        low, high = free[0]
+        found.append((low, min(high, low + _WIDE * width)))
+    model: BackgroundModel = "linear" if found else "none"
+    return ElementWindow(element, name, _rounded(signal), tuple(map(_rounded, found)), model)
+
+
+def _free(within: Window, taken: Sequence[Window]) -> list[Window]:
+    """What is left of an interval, in ascending order."""
+    left, (start, end) = [], within
+    for low, high in sorted(taken):
+        if start < min(low, end):
+            left.append((start, min(low, end)))
+        start = max(start, high)
+    return [*left, (start, end)] if start < end else left
 
 
 def _fwhm_ev(energy_ev: float) -> float:

@@ -12,7 +12,7 @@ import pytest
 import napari_invrecon as ir
 from napari_invrecon.io import read
 from napari_invrecon.io.elements import SYMBOLS
-from napari_invrecon.recon.element_lines import line_of, lines_within, suggest_window
+from napari_invrecon.recon.element_lines import energies_of, line_of, lines_within, suggest_window
 from napari_invrecon.recon.element_window import ElementWindow
 from napari_invrecon.recon.solvers import finish
 from napari_invrecon.recon.spectra import ElementalMaps, MapSettings, elemental_maps, mapping, measure
@@ -300,6 +300,27 @@ def test_suggested_windows_suit_their_spectrum() -> None:
         suggest_window("U", "eels", 350, 860)
     with pytest.raises(ValueError, match="too near the start of the spectrum"):
         suggest_window("Ti", "eels", 450, 860, step_ev=0.5)
+
+
+def test_xray_windows_keep_off_the_lines_of_the_elements_asked_for() -> None:
+    alone = suggest_window("O", "edx", 0, 20000)
+    assert alone.background[0][1] > 395, "nobody has asked for titanium, whose Ll is there"
+    elements = ("O", "Ti", "Cu", "Pd", "Au", "Pb", "V", "Cr")
+    for element in elements:
+        others = [energy for each in elements if each != element for energy in energies_of(each, "edx")]
+        window = suggest_window(element, "edx", 0, 20000, others=others)
+        lines = [*others, *energies_of(element, "edx")]
+        assert window.background, element
+        for low, high in window.background:
+            assert not [each for each in lines if low - 30 < each < high + 30], window
+        own = line_of(element, "edx", 0, 20000).energy_ev
+        assert not [each for each in others if window.signal[0] < each < window.signal[1] and abs(each - own) > 130]
+    titanium = [each for each in energies_of("Ti", "edx") if each < 1000]
+    beside = suggest_window("O", "edx", 0, 20000, others=titanium)
+    assert beside.background[0][1] < 340
+    assert beside.signal[0] == pytest.approx((452 + 525) / 2, abs=1), "half-way to Ti La"
+    crowded = suggest_window("O", "edx", 0, 20000, others=range(100, 2000, 20))
+    assert (crowded.model, crowded.background) == ("none", ())
 
 
 def test_the_tables_are_in_the_order_of_moseley() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
@@ -20,11 +23,11 @@ from qtpy.QtWidgets import (
 
 from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.widgets.focus import FOCUS_STYLE
-from napari_invrecon.recon.element_lines import lines_within, suggest_window
+from napari_invrecon.recon.element_lines import energies_of, lines_within, suggest_window
+from napari_invrecon.recon.element_window import ElementWindow
 
 if TYPE_CHECKING:
     from napari_invrecon.plugin.spectrum_source import SpectrumSource
-    from napari_invrecon.recon.element_window import ElementWindow
 
 _TYPED = re.compile(r"([A-Z][a-z]?)(?:\s+([KLMN][A-Za-z0-9]{0,3}))?(?:\s+([0-9.]+)(?:\s*eV)?)?")
 _ROWS = 4
@@ -34,8 +37,20 @@ _ADD_TIP = (
 )
 
 
+@dataclass(frozen=True)
+class _Suggested:
+    """What was asked for, and the windows that were put there."""
+
+    energy_ev: float | None
+    line: str
+    window: ElementWindow
+
+
 class ElementList(QWidget):
-    """Keeps the windows of all elements; one of them is current while there is any."""
+    """Keeps the windows of all elements; one of them is current while there is any.
+
+    Windows that nobody has changed keep off the other elements' edges or lines as these come and go.
+    """
 
     chosen = Signal()
     """Another one is current."""
@@ -45,6 +60,7 @@ class ElementList(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._windows: list[ElementWindow] = []
+        self._suggested: dict[str, _Suggested] = {}
         self._source: SpectrumSource | None = None
         self.setStyleSheet(FOCUS_STYLE)
         self.entry = QComboBox(self)
@@ -142,6 +158,7 @@ class ElementList(QWidget):
     def clear(self) -> None:
         """No element."""
         self._windows.clear()
+        self._suggested.clear()
         self.table.setRowCount(0)
         self._rest()
 
@@ -172,11 +189,32 @@ class ElementList(QWidget):
             )
         element, line, energy = match[1], match[2] or "", match[3]
         at = float(energy) if energy else self._energy_of(element, line)
-        others = [each.signal[0] for each in self._windows if each.element != element]
-        window = suggest_window(
-            element, source.kind, *source.ends, step_ev=source.step_ev, energy_ev=at, line=line, others=others
-        )
+        window = self._suggest(source, element, at, line)
+        self._suggested[window.name] = _Suggested(at, line, window)
         self.add(window)
+        self._suggest_again()
+
+    def _suggest(self, source: SpectrumSource, element: str, at: float | None, line: str) -> ElementWindow:
+        """Windows that keep off what the other elements on the list have, and off typed energies."""
+        others = [each for each in self._windows if each.element != element]
+        taken = [each.signal[0] if source.kind == "eels" else sum(each.signal) / 2 for each in others]
+        taken += [energy for each in others for energy in energies_of(each.element, source.kind)]
+        return suggest_window(
+            element, source.kind, *source.ends, step_ev=source.step_ev, energy_ev=at, line=line, others=taken
+        )
+
+    def _suggest_again(self) -> None:
+        """For all whose windows are still as they were put there; those without room keep theirs."""
+        if self._source is None:
+            return
+        for row, window in enumerate(self._windows):
+            known = self._suggested.get(window.name)
+            if known is None or known.window != window:
+                continue
+            with suppress(ValueError):
+                fresh = self._suggest(self._source, window.element, known.energy_ev, known.line)
+                self._windows[row] = fresh
+                self._suggested[window.name] = dataclasses.replace(known, window=fresh)
 
     def _energy_of(self, element: str, line: str) -> float | None:
         assert self._source is not None
@@ -209,6 +247,7 @@ class ElementList(QWidget):
         del self._windows[row]
         self.table.removeRow(row)
         self.table.blockSignals(False)
+        self._suggest_again()
         self._rest()
         self.listed.emit()
         self.chosen.emit()
