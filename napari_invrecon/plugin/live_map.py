@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal, Slot
 
+from napari_invrecon.plugin.owned_layer import OwnedLayer
 from napari_invrecon.plugin.spectrum_maps import map_layer, map_place
 from napari_invrecon.plugin.worker import LatestOnly
 from napari_invrecon.recon.channel_noise import ChannelNoise
@@ -45,26 +46,21 @@ class _Known:
     held: NDArray[Any] | None = None
 
 
-class LiveMap(QObject):
+class LiveMap(OwnedLayer):
     """Keeps one layer "… live" up to date while it is on. No other layer is touched."""
 
     told = Signal(object)
     """The `Measured` that is shown."""
     failed = Signal(object)
-    removed = Signal()
-    """The user deleted the layer; the live map is off now."""
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self.layer: Image | None = None
+        super().__init__(viewer, parent)
         self._of: Image | None = None
         self._source: Image | None = None
         self._known = _Known()
-        self._latest = LatestOnly(self)
+        self._latest = LatestOnly(self, follow=True)
         self._latest.ready.connect(self._show)
         self._latest.failed.connect(self.failed)
-        viewer.layers.events.removed.connect(self._forget)
 
     @property
     def busy(self) -> bool:
@@ -85,9 +81,7 @@ class LiveMap(QObject):
         """Drop what runs, and remove the layer."""
         self._latest.cancel()
         self._source, self._known = None, _Known()
-        layer, self.layer = self.layer, None
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+        super().stop()
 
     @Slot(object)
     def _show(self, measured: Measured) -> None:
@@ -102,28 +96,19 @@ class LiveMap(QObject):
 
     def _put(self, source: Image, data: NDArray[np.float32], window: ElementWindow) -> None:
         if self.layer is not None and (self._of != source or self.layer.data.shape != data.shape):
-            layer, self.layer = self.layer, None
-            self._viewer.layers.remove(layer)
+            super().stop()
         fresh = map_layer(map_place(source), data, window.element, window.line, f"{window.name} live")
         fresh.metadata = {}  # it is no map yet, and not offered as one
         fresh.blending = "translucent_no_depth"
         if self.layer is None:
-            selected = set(self._viewer.layers.selection)
-            self.layer, self._of = fresh, source
-            self._viewer.add_layer(fresh)
-            self._viewer.layers.selection = selected
+            self._of = source
+            self._add(fresh)
             return
         self.layer.data = data
         self.layer.contrast_limits_range = fresh.contrast_limits_range
         self.layer.contrast_limits = fresh.contrast_limits
         if self.layer.name != fresh.name:
             self.layer.name, self.layer.colormap = fresh.name, fresh.colormap
-
-    def _forget(self, event: Any) -> None:
-        if event.value is self.layer and self.layer is not None:
-            self.layer = None
-            self.stop()
-            self.removed.emit()
 
 
 def _measure(

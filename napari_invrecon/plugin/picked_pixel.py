@@ -8,6 +8,8 @@ import numpy as np
 from napari.layers import Points
 from qtpy.QtCore import QObject, Signal
 
+from napari_invrecon.plugin.owned_layer import OwnedLayer
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -18,19 +20,14 @@ _NAME = "picked pixel"
 _COLOUR = "#d55e00"
 
 
-class PickedPixel(QObject):
+class PickedPixel(OwnedLayer):
     """While it is on, a Points layer of one point marks a pixel."""
 
     changed = Signal()
-    removed = Signal()
-    """The user deleted the point's layer."""
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
+        super().__init__(viewer, parent)
         self._image: Image | None = None
-        self.layer: Points | None = None
-        viewer.layers.events.removed.connect(self._forget)
 
     def start(self, image: Image) -> None:
         """Mark the middle of ``image``, or the nearest pixel to where the mark is."""
@@ -38,9 +35,8 @@ class PickedPixel(QObject):
         shape = image.data.shape[-2:]
         if self.layer is None:
             middle = self._world([n // 2 for n in shape])
-            selected = set(self._viewer.layers.selection)
             pixel = float(np.min(np.abs(image.scale[-2:])))
-            self.layer = Points(
+            layer = Points(
                 [middle],
                 name=_NAME,
                 size=max(1.0, 0.03 * max(shape)) * pixel,
@@ -50,20 +46,17 @@ class PickedPixel(QObject):
                 units=tuple(image.units[-2:]),
                 axis_labels=("y", "x"),
             )
-            self._viewer.add_layer(self.layer)
-            self._viewer.layers.selection = selected
-            self.layer.events.data.connect(self._tell)
+            self._add(layer)
+            layer.events.data.connect(self._tell)
             self._viewer.mouse_drag_callbacks.append(self._click)
         self.changed.emit()
 
     def stop(self) -> None:
         """Remove the mark."""
-        layer, self.layer = self.layer, None
-        if layer is not None:
+        if self.layer is not None:
             self._viewer.mouse_drag_callbacks.remove(self._click)
-            layer.events.data.disconnect(self._tell)
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+            self.layer.events.data.disconnect(self._tell)
+        super().stop()
 
     @property
     def pixel(self) -> tuple[int, int] | None:
@@ -97,9 +90,3 @@ class PickedPixel(QObject):
 
     def _tell(self, _: object = None) -> None:
         self.changed.emit()
-
-    def _forget(self, event: Any) -> None:
-        if event.value is self.layer and self.layer is not None:
-            self._viewer.mouse_drag_callbacks.remove(self._click)
-            self.layer = None
-            self.removed.emit()

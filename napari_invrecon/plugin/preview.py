@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image
@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, Signal, Slot
 
 from napari_invrecon.plugin.contrast import contrast_limits
 from napari_invrecon.plugin.inputs import Inputs
+from napari_invrecon.plugin.owned_layer import OwnedLayer
 from napari_invrecon.plugin.results import describe_layer
 from napari_invrecon.plugin.worker import LatestOnly
 from napari_invrecon.recon import blocks
@@ -54,7 +55,7 @@ class Looked:
     final: bool
 
 
-class Preview(QObject):
+class Preview(OwnedLayer):
     """Keeps one layer up to date while it is on; the newest request replaces an older one. No other layer is touched.
 
     The scale of the data, the detector and the noise are those of the whole image, so λ means what it means for a run.
@@ -64,13 +65,9 @@ class Preview(QObject):
     """A `Looked` was shown."""
     failed = Signal(object)
     """The exception of the newest request."""
-    removed = Signal()
-    """The user deleted the layer; the preview is off now."""
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self.layer: Image | None = None
+        super().__init__(viewer, parent)
         self._source: Image | None = None
         self._asked: tuple[Inputs, tuple[slice, ...]] | None = None
         self._shown: Looked | None = None
@@ -79,7 +76,6 @@ class Preview(QObject):
         self._latest.ready.connect(self._show)
         self._latest.progressed.connect(self._follow)
         self._latest.failed.connect(self.failed)
-        viewer.layers.events.removed.connect(self._forget)
 
     @property
     def busy(self) -> bool:
@@ -106,9 +102,7 @@ class Preview(QObject):
         """Drop what runs and remove the layer."""
         self._latest.cancel()
         self._asked, self._source, self._shown, self._known = None, None, None, _Known()
-        layer, self.layer = self.layer, None
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+        super().stop()
 
     def _where(self, layer: Image, inputs: Inputs) -> tuple[slice, ...]:
         """The pixels around the middle of the canvas, of the frame that is shown."""
@@ -144,22 +138,13 @@ class Preview(QObject):
         if self.layer is None:
             display = describe_layer(source).display | {"translate": place}
             limits = contrast_limits(looked.data)
-            self.layer = Image(looked.data, name=_NAME, contrast_limits=limits, **display)
-            selected = set(self._viewer.layers.selection)
-            self._viewer.add_layer(self.layer)
-            self._viewer.layers.selection = selected
+            self._add(Image(looked.data, name=_NAME, contrast_limits=limits, **display))
         else:
             self.layer.data = looked.data
             if not np.array_equal(self.layer.translate, place):
                 self.layer.translate = place
             self.layer.visible = True
         self.looked.emit(looked)
-
-    def _forget(self, event: Any) -> None:
-        if event.value is self.layer and self.layer is not None:
-            self.layer = None
-            self.stop()
-            self.removed.emit()
 
 
 @dataclass

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Vectors
-from qtpy.QtCore import QObject, Signal
 
+from napari_invrecon.plugin.owned_layer import OwnedLayer
 from napari_invrecon.plugin.tilt_results import image_transform
 
 if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Image
+    from qtpy.QtCore import QObject
 
 _NAME = "tilt axis"
 _COLOUR = "#e69f00"
 _WIDTH = 1 / 250  # of the image's longer side
 
 
-class TiltAxisLine(QObject):
+class TiltAxisLine(OwnedLayer):
     """Keeps one layer up to date while it is on; it belongs to no other layer and changes none."""
 
-    removed = Signal()
-    """The user deleted the layer."""
-
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self.layer: Vectors | None = None
-        viewer.layers.events.removed.connect(self._forget)
+        super().__init__(viewer, parent)
 
     def show(self, stack: Image, axis: str, shift_px: float, rotation_deg: float) -> None:
         """Draw the axis of ``stack``, in every image of it; see `ends`."""
@@ -37,7 +32,7 @@ class TiltAxisLine(QObject):
         line = np.array([[start, end - start]])
         place = {"affine": image_transform(stack)}
         if self.layer is None:
-            self.layer = Vectors(
+            layer = Vectors(
                 line,
                 name=_NAME,
                 vector_style="line",
@@ -47,26 +42,13 @@ class TiltAxisLine(QObject):
                 axis_labels=("y", "x"),
                 **place,
             )
-            selected = set(self._viewer.layers.selection)
-            self._viewer.add_layer(self.layer)
-            self._viewer.layers.selection = selected
+            self._add(layer)
         else:
             self.layer.data = line
             self.layer.affine = place["affine"]
             at, beneath = self._viewer.layers.index(self.layer), self._viewer.layers.index(stack)
             if at < beneath:
                 self._viewer.layers.move(at, beneath + 1)
-
-    def hide(self) -> None:
-        """Remove the layer."""
-        layer, self.layer = self.layer, None
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
-
-    def _forget(self, event: Any) -> None:
-        if self.layer is not None and event.value is self.layer:
-            self.layer = None
-            self.removed.emit()
 
 
 def ends(shape: tuple[int, int], axis: str, shift_px: float, rotation_deg: float) -> np.ndarray:

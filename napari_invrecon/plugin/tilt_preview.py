@@ -11,6 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, Signal, Slot
 
 from napari_invrecon.plugin.contrast import contrast_limits
+from napari_invrecon.plugin.owned_layer import OwnedLayer
 from napari_invrecon.plugin.tilt_results import volume_place
 from napari_invrecon.plugin.tilt_series import TiltInput
 from napari_invrecon.plugin.worker import LatestOnly
@@ -27,9 +28,8 @@ from napari_invrecon.recon.tomography import (
 
 if TYPE_CHECKING:
     from napari import Viewer
-    from napari.layers import Layer
 
-    from napari_invrecon.plugin.tilt_results import Plane
+from napari_invrecon.plugin.tilt_results import Plane
 
 _GAP = 0.03  # of the stack's height, between it and the slice
 # What `prepare` depends on.
@@ -86,7 +86,7 @@ class _Known:
         self.curve: tuple[Any, LambdaCurve | None] = (None, None)
 
 
-class TiltPreview(QObject):
+class TiltPreview(OwnedLayer):
     """Keeps one layer up to date while it is on; the newest request replaces an older one. No other layer is touched.
 
     Scale, background and noise are those of the whole stack, so λ means what it means for a run.
@@ -98,13 +98,9 @@ class TiltPreview(QObject):
     """The newest `Iterate`: choosing λ takes a while."""
     failed = Signal(object)
     """The exception of the newest request."""
-    removed = Signal()
-    """The user deleted the layer; the preview is off now."""
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self.layer: Image | None = None
+        super().__init__(viewer, parent)
         self._asked: _Asked | None = None
         self._plane: Plane | None = None
         self._shown: LookedSlice | None = None
@@ -114,7 +110,6 @@ class TiltPreview(QObject):
         self._latest.ready.connect(self._show)
         self._latest.failed.connect(self._fail)
         self._latest.progressed.connect(self._follow)
-        viewer.layers.events.removed.connect(self._forget)
 
     @property
     def busy(self) -> bool:
@@ -137,13 +132,7 @@ class TiltPreview(QObject):
         """Drop what runs and remove the layer."""
         self._latest.cancel()
         self._asked, self._plane, self._shown, self._known = None, None, None, _Known()
-        layer, self.layer = self.layer, None
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
-
-    def owns(self, layer: Layer) -> bool:
-        """Whether this is the preview's own layer, which is no data for a dock."""
-        return layer is self.layer and layer is not None
+        super().stop()
 
     @Slot(object)
     def _follow(self, iterate: Iterate) -> None:
@@ -168,7 +157,7 @@ class TiltPreview(QObject):
         name = f"preview: slice{channel} at {settings.tilt_axis} = {along:.4g} {plane.unit}"
         limits, untouched = contrast_limits(data), True
         if self.layer is None:
-            self.layer = Image(
+            layer = Image(
                 data,
                 name=name,
                 scale=scale,
@@ -178,9 +167,7 @@ class TiltPreview(QObject):
                 affine=plane.turn,
                 contrast_limits=limits,
             )
-            selected = set(self._viewer.layers.selection)
-            self._viewer.add_layer(self.layer)
-            self._viewer.layers.selection = selected
+            self._add(layer)
             self._viewer.reset_view()
         else:
             untouched = tuple(self.layer.contrast_limits) == self._limits
@@ -195,12 +182,6 @@ class TiltPreview(QObject):
     def _fail(self, failure: BaseException) -> None:
         self._asked = None  # the same may be asked again
         self.failed.emit(failure)
-
-    def _forget(self, event: Any) -> None:
-        if self.layer is not None and event.value is self.layer:
-            self.layer = None
-            self.stop()
-            self.removed.emit()
 
 
 def beside(

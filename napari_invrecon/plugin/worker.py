@@ -30,6 +30,7 @@ MakeSteps = Callable[[], Steps[Any]]
 
 _PROGRESS_MS = 50
 _DEBOUNCE_MS = 40
+_PATIENCE_S = 0.3
 
 
 class _Signals(WorkerBaseSignals):
@@ -150,6 +151,11 @@ class Run(QObject):
         """Whether a generator is at work, or waits for its thread."""
         return self._worker is not None
 
+    @property
+    def seconds(self) -> float:
+        """Since the last start."""
+        return time.monotonic() - self._started
+
     def start(self, make_steps: MakeSteps) -> None:
         """Call ``make_steps`` in a thread and run the generator that it gives.
 
@@ -204,7 +210,7 @@ class Run(QObject):
         outcome = "stopped" if stopped else "done"
         if failure is not None:
             outcome = f"failed with {type(failure).__name__}: {failure}"
-        logger.log(self._level, "%s: %s after %.1f s", self._named, outcome, time.monotonic() - self._started)
+        logger.log(self._level, "%s: %s after %.1f s", self._named, outcome, self.seconds)
         if failure is not None:
             self.failed.emit(failure)
         elif stopped:
@@ -219,6 +225,9 @@ class LatestOnly(QObject):
 
     Requests within 40 ms of each other count as one. Never more than one generator runs, never more than one waits,
     and nothing comes of a request that has been replaced, not even its error.
+
+    With ``follow`` a request starts at once, and one that comes while another runs lets it finish if it has begun less
+    than 0.3 s ago: what is quick enough is shown on the way, however fast requests come.
     """
 
     ready = Signal(object)
@@ -226,8 +235,9 @@ class LatestOnly(QObject):
     progressed = Signal(object)
     """As of `Run`."""
 
-    def __init__(self, parent: QObject) -> None:
+    def __init__(self, parent: QObject, *, follow: bool = False) -> None:
         super().__init__(parent)
+        self._follow = follow
         self._waiting: MakeSteps | None = None
         self._replaced = False
         self._run = Run(self)
@@ -237,7 +247,7 @@ class LatestOnly(QObject):
         self._run.finished.connect(self._start)
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
-        self._pause.setInterval(_DEBOUNCE_MS)
+        self._pause.setInterval(0 if follow else _DEBOUNCE_MS)
         self._pause.timeout.connect(self._start)
 
     @property
@@ -247,7 +257,8 @@ class LatestOnly(QObject):
 
     def request(self, make_steps: MakeSteps) -> None:
         """Replace whatever runs or waits by this."""
-        self.cancel()
+        if not (self._follow and self._run.running and self._run.seconds < _PATIENCE_S):
+            self.cancel()
         self._waiting = make_steps
         self._pause.start()
 

@@ -587,6 +587,54 @@ def test_latest_only_replaces_the_running_one_and_never_runs_two(qtbot, owner):
     assert not failed
 
 
+def test_latest_only_that_follows_shows_some_on_the_way_and_always_the_last(qtbot, owner):
+    at_work, most, ready = [], [], []
+    preview = LatestOnly(owner, follow=True)
+    preview.ready.connect(ready.append)
+
+    def request(number):
+        def steps():
+            at_work.append(number)
+            most.append(len(at_work))
+            time.sleep(0.03)
+            yield Iterate(1, 1)
+            at_work.remove(number)
+            return number
+
+        preview.request(steps)
+
+    for number in range(60):  # closer together than one takes, and than the pause of one that does not follow
+        request(number)
+        qtbot.wait(10)
+    qtbot.waitUntil(lambda: not preview.busy, timeout=10_000)
+    assert max(most) == 1
+    assert ready[-1] == 59
+    assert 2 < len(ready) < 60
+    assert ready == sorted(ready)
+
+
+def test_latest_only_that_follows_stops_what_takes_long(qtbot, owner):
+    started, ready = [], []
+    preview = LatestOnly(owner, follow=True)
+    preview.ready.connect(ready.append)
+
+    def request(number, n_steps):
+        def steps():
+            started.append(number)
+            for step in range(n_steps):
+                time.sleep(0.005)
+                yield Iterate(step, n_steps)
+            return number
+
+        preview.request(steps)
+
+    request(0, 100_000)
+    qtbot.wait(500)
+    request(1, 2)
+    qtbot.waitUntil(lambda: bool(ready), timeout=10_000)
+    assert (started, ready) == ([0, 1], [1])
+
+
 def test_latest_only_waits_for_a_long_step_and_keeps_only_the_newest(qtbot, owner):
     gate, made, ready = threading.Event(), [], []
     preview = LatestOnly(owner)

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QSpinBox
 
 from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.live_volume import LiveVolume
-from napari_invrecon.plugin.memory import has_room, in_gb
+from napari_invrecon.plugin.memory import in_gb
 from napari_invrecon.plugin.preferences import start_with
 from napari_invrecon.plugin.tilt_axis import TiltAxisLine
 from napari_invrecon.plugin.tilt_preview import LookedSlice, TiltPreview
@@ -47,7 +47,7 @@ from napari_invrecon.records.replay import as_used, iterations_of_slabs
 from napari_invrecon.records.schema import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from napari.layers import Image, Layer
 
@@ -132,13 +132,10 @@ class TomographyDock(Dock):
         if given is None:
             return
         origin, settings = describe_stack(given.layer), self._settings(self.lam.value)
-        if full := self._why_no_room(given, settings):
-            self.run_row.refuse(full)
-            return
         self._grows = (origin, settings)
 
         def keep(result: Reconstruction) -> None:
-            self.live.hide()
+            self.live.stop()
             if settings.lam is None and settings.algorithm not in WITHOUT_LAMBDA:
                 self.lam.show_chosen(result.lam, result.record["lam_rule"])
             if result.record.get("curve"):
@@ -149,7 +146,13 @@ class TomographyDock(Dock):
             self.report.show_result(self._layer, render=alone and result.data.ndim == 3)
 
         iterations = self._iterations
-        self.run_row.start(lambda: tomography(given.stack, given.angles_deg, settings, iterations), keep, settings)
+        self.run_row.start(
+            lambda: tomography(given.stack, given.angles_deg, settings, iterations),
+            keep,
+            settings,
+            needed_gb=_needed_gb(given.stack.shape, settings),
+            run_within=self.run_within,
+        )
         self._explain()
 
     def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
@@ -184,7 +187,7 @@ class TomographyDock(Dock):
         self.run_row.cancel_button.click()
         self.preview_box.setChecked(False)
         self.axis.show_box.setChecked(False)
-        self.live.hide()
+        self.live.stop()
 
     def reset_choices(self, event: object = None) -> None:
         """Offer the layers that there are now; napari calls this when they change."""
@@ -292,16 +295,6 @@ class TomographyDock(Dock):
             return str(error)
         return ""
 
-    def _why_no_room(self, given: TiltInput, settings: TomographySettings) -> str:
-        """Why the run would need more memory than is free; empty where it has enough, or a cluster has."""
-        if settings.cluster is not None:
-            return ""
-        try:
-            needed = estimate_memory(given.stack.shape, settings)
-        except ValueError:  # the run says it
-            return ""
-        return has_room("Tomography", needed.peak_gb, self.run_within)
-
     def _explain(self, _: object = None) -> None:
         """Show what can be done, and why the rest can not."""
         why_not, layer = self._why_not(), self.image.value
@@ -389,7 +382,7 @@ class TomographyDock(Dock):
         """Draw the tilt axis on the chosen stack, or remove it."""
         layer = self.image.value
         if layer is None or not self.axis.show_box.isChecked():
-            self.axis_line.hide()
+            self.axis_line.stop()
             return
         rotation = None if self.alignment.found is not None else self.alignment.settings.values()["axis_rotation_deg"]
         self.axis_line.show(layer, self.axis.value, self._settings(None).axis_shift_px, rotation or 0.0)
@@ -407,7 +400,7 @@ class TomographyDock(Dock):
 
     def _stop_watching(self, on: bool) -> None:
         if not on:
-            self.live.hide()
+            self.live.stop()
 
     def _switch_live_off(self) -> None:
         self.live_box.setChecked(False)
@@ -422,11 +415,21 @@ class TomographyDock(Dock):
         self.lam.value = lam
 
     def _end(self, _: object) -> None:
-        self.live.hide()
+        self.live.stop()
         self._grows = None
         layer, self._layer = self._layer, None
         self._explain()
         self.finished.emit(layer)
+
+
+def _needed_gb(shape: Sequence[int], settings: TomographySettings) -> float:
+    """Memory that a run takes here; none on a cluster, nor where no memory is enough, which the run says."""
+    if settings.cluster is not None:
+        return 0.0
+    try:
+        return estimate_memory(shape, settings).peak_gb
+    except ValueError:
+        return 0.0
 
 
 def describe_memory(needed: MemoryEstimate) -> str:

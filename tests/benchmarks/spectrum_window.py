@@ -1,0 +1,157 @@
+"""How soon the map follows a dragged window: xvfb-run -a python tests/benchmarks/spectrum_window.py [FILE …].
+
+A real napari window, the dock "Spectrum", and the end of an integration window dragged by the mouse by a pixel or two,
+30 times a second. Without files: a drawn spectrum image of 256 × 256 × 2048 in a zarr store, read lazily. Of every map
+that comes: its age (ms since the mouse was where its window is), when its pixels are on the canvas. Median and worst;
+the first map of a lazy image, for which channels are read, apart. The goal is 200 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import dask.array as da
+import napari
+import numpy as np
+import zarr
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QApplication
+
+STEPS, PERIOD_S = 90, 1 / 30
+CHANNELS, EDGE, STEP_EV = 2048, 256, 0.5
+ENERGY = 300 + STEP_EV * np.arange(CHANNELS)
+
+
+def drawn(folder: str):
+    """An EELS spectrum image with oxygen in stripes, in chunks of 64 channels."""
+    rng = np.random.default_rng(0)
+    store = zarr.create_array(
+        store=str(Path(folder) / "si.zarr"), shape=(CHANNELS, EDGE, EDGE), chunks=(64, EDGE, EDGE), dtype="uint16"
+    )
+    edge = np.where(ENERGY >= 532, 8 * np.exp(-(ENERGY - 532) / 40), 0)
+    stripes = (np.arange(64) // 16) % 2
+    for start in range(0, CHANNELS, 64):
+        part = slice(start, start + 64)
+        mean = 40 * (ENERGY[part] / 300) ** -3.0
+        tile = rng.poisson(mean[:, None, None] + edge[part, None, None] * stripes * np.ones((64, 1)))
+        store[part] = np.tile(tile, (1, EDGE // 64, EDGE // 64))
+    return da.from_zarr(store)
+
+
+def wait(until, timeout_s: float = 120.0) -> None:
+    """Let the window work."""
+    end = time.monotonic() + timeout_s
+    while not until():
+        QApplication.processEvents()
+        time.sleep(0.0005)
+        if time.monotonic() > end:
+            raise TimeoutError("the window did not come to rest")
+
+
+def mouse(plot, kind, x: float, y: float) -> None:
+    """What the mouse does over a plot."""
+    held = Qt.MouseButton.NoButton if kind == QEvent.Type.MouseButtonRelease else Qt.MouseButton.LeftButton
+    button = Qt.MouseButton.NoButton if kind == QEvent.Type.MouseMove else Qt.MouseButton.LeftButton
+    at = QPointF(x, y)
+    event = QMouseEvent(kind, at, QPointF(plot.mapToGlobal(at.toPoint())), button, held, Qt.KeyboardModifier.NoModifier)
+    QApplication.sendEvent(plot, event)
+
+
+def drag(viewer, dock) -> dict[str, np.ndarray]:
+    """Ages of maps (s), and how long a mouse event kept the window, in a drag of the upper end to and fro."""
+    plot = dock.view.plot
+    asked: dict[object, float] = {}
+    ages: list[float] = []
+    waiting: list[object] = []
+
+    def shown(measured) -> None:
+        waiting.append(measured.elements[0].window)
+
+    def painted(_: object = None) -> None:
+        now = time.perf_counter()
+        ages.extend(now - asked[each] for each in waiting if each in asked)
+        waiting.clear()
+
+    dock.live.told.connect(shown)
+    canvas = viewer.window._qt_viewer.canvas._scene_canvas
+    canvas.events.draw.connect(painted, position="last")
+    window = dock.elements.current
+    x, _ = plot.axes.transData.transform((window.signal[1], 0)) / plot.device_pixel_ratio
+    y = plot.height() / 2
+    mouse(plot, QEvent.Type.MouseButtonPress, x, y)
+    held = []
+    for step in range(STEPS):
+        start = time.perf_counter()
+        to = x + 25 * np.sin(2 * np.pi * (step + 1) / STEPS)
+        mouse(plot, QEvent.Type.MouseMove, to, y)
+        asked[dock.elements.current] = start
+        held.append(time.perf_counter() - start)
+        wait(lambda until=start + PERIOD_S: time.perf_counter() >= until)
+    mouse(plot, QEvent.Type.MouseButtonRelease, x, y)
+    wait(lambda: not (dock.live.busy or waiting))
+    dock.live.told.disconnect(shown)
+    canvas.events.draw.disconnect(painted)
+    return {"age": np.array(ages), "event": np.array(held)}
+
+
+def measure(viewer, name: str) -> None:
+    """One line for the spectrum image that the dock shows."""
+    _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Spectrum")
+    dock.live_box.setChecked(True)
+    wait(lambda: not dock.view.spectrum.busy)
+    if not dock.elements.windows:
+        dock.elements.add_element("O")
+    start = time.perf_counter()
+    wait(lambda: not dock.live.busy)
+    first = time.perf_counter() - start
+    dock.view.plot.draw()
+    drag(viewer, dock)
+    cpu = time.process_time()
+    found = drag(viewer, dock)
+    cpu = (time.process_time() - cpu) / STEPS
+    age, event = 1e3 * found["age"], 1e3 * found["event"]
+    shape = " × ".join(map(str, dock.source.data.shape))
+    print(
+        f"{name:34s} {shape:20s} first {first:5.2f} s  maps {age.size:3d} of {STEPS}  age {np.median(age):4.0f} ms "
+        f"(worst {age.max():4.0f})  mouse event {np.median(event):4.1f} ms  {1e3 * cpu:4.0f} core-ms a step",
+        flush=True,
+    )
+    viewer.window.remove_dock_widget(dock)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path)
+    files = parser.parse_args().files
+    viewer = napari.Viewer()
+    viewer.window.resize(1400, 900)
+    for file in files:
+        viewer.layers.clear()
+        viewer.open(str(file), plugin="napari-invrecon")
+        measure(viewer, file.name)
+    if not files:
+        with tempfile.TemporaryDirectory() as folder:
+            units = ("eV", "nm", "nm", "nm")
+            about = {"acquisition": {"kind": "spectrum image"}}
+            viewer.add_image(
+                drawn(folder)[:, None],
+                name="EELS",
+                scale=(STEP_EV, 1, 1, 1),
+                translate=(300, 0, 0, 0),
+                units=units,
+                axis_labels=("energy", "z", "y", "x"),
+                contrast_limits=(0, 100),
+                metadata=about,
+            )
+            measure(viewer, "drawn, zarr, lazy")
+            viewer.layers.clear()
+    viewer.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
