@@ -26,6 +26,7 @@ from napari_invrecon.recon.naive import NaiveInverse, naive
 from napari_invrecon.recon.psf import gaussian_psf
 from napari_invrecon.recon.record import Reconstruction, array_hash
 from napari_invrecon.recon.spectra import ElementalMaps, MapSettings, elemental_maps
+from napari_invrecon.recon.spectral_components import ComponentSettings, denoise_spectra
 from napari_invrecon.recon.tilt_settings import TomographySettings
 from napari_invrecon.recon.tomography import reconstruct_tilt_series
 from napari_invrecon.records.history import with_history
@@ -38,6 +39,7 @@ __all__ = [
     "AlignedSeries",
     "Alignment",
     "AlignmentSettings",
+    "ComponentSettings",
     "DeconvolutionSettings",
     "ElementWindow",
     "ElementalMaps",
@@ -56,6 +58,7 @@ __all__ = [
     "check_record",
     "deconvolve",
     "deconvolve_energy",
+    "denoise_spectra",
     "elemental_maps",
     "fuse",
     "gaussian_psf",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import pytest
 from phantoms import image
 from tilt_phantoms import line_integrals, particles
 
@@ -51,6 +52,12 @@ def make_maps():
     return ir.elemental_maps(*sources, [ir.suggest_window("O", "eels", 400, 600)]), sources
 
 
+def make_components():
+    pytest.importorskip("sklearn")
+    sources = make_maps()[1][:1]
+    return ir.denoise_spectra(sources[0], n_components=2), sources
+
+
 def make_alignment():
     stack = tilts()
     found = ir.align(stack, ANGLES, method="cross-correlation")
@@ -73,6 +80,7 @@ METHODS = {
     "align": make_alignment,
     "deconvolve": make_deconvolution,
     "deconvolve_energy": make_energy,
+    "denoise_spectra": make_components,
     "elemental_maps": make_maps,
     "fuse": make_fusion,
     "reconstruct_tilt_series": make_volume,

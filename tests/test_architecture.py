@@ -94,8 +94,9 @@ RECON_LAYERS = (
     },
     {"fusion_choice"},
 )
-# zarr is recon's array on disc for results larger than memory, not a format that users hand in.
-RECON_THIRD_PARTY = {"numpy", "scipy", "skimage", "numba", "llvmlite", "dask", "distributed", "zarr"}
+# zarr is recon's array on disc for results larger than memory, not a format that users hand in. scikit-learn, imported
+# late, decomposes spectra where it is installed.
+RECON_THIRD_PARTY = {"numpy", "scipy", "skimage", "sklearn", "numba", "llvmlite", "dask", "distributed", "zarr"}
 SCREEN = {"napari", "npe2", "qtpy", "magicgui", "superqt", "PySide6", "PyQt6", "vispy", "matplotlib"}
 
 

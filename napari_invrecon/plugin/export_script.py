@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_invrecon.io.atomic import whole
+from napari_invrecon.plugin.own_noise import quantity_of
 from napari_invrecon.plugin.placement import place
 from napari_invrecon.plugin.psf_layer import PsfLayer
 from napari_invrecon.plugin.regions import region
 from napari_invrecon.plugin.repeat import as_taken, candidate_layers, find_sources
+from napari_invrecon.plugin.shown_spectrum import sum_steps
+from napari_invrecon.plugin.spectrum_source import spectrum_source
 from napari_invrecon.recon.measured_psf import MeasuredPSF
 from napari_invrecon.recon.record import array_hash
-from napari_invrecon.recon.solvers import Iterate, Steps
+from napari_invrecon.recon.solvers import Iterate, Steps, finish
 from napari_invrecon.records.history import steps
 from napari_invrecon.records.schema import check_record
 from napari_invrecon.records.script import script, unknown_sources
@@ -79,8 +82,11 @@ def source_array(source: dict[str, Any], layers: dict[str, Any]) -> Any:
         return ~region(layer, layers["image"]).mask()
     if role == "reference":
         return region(layer, layers["image"]).mask()
+    if role == "kernel":
+        return finish(sum_steps(spectrum_source(layer).data))
     if role == "haadf":
         return place(layer, layers["maps"][0]).read(layer.data)
     if isinstance(layer, list):
-        return np.stack([np.asarray(each.data) for each in layer])
+        shown = [described.get("quantity", "data") for described in source["layers"]]
+        return np.stack([np.asarray(quantity_of(each, what)) for each, what in zip(layer, shown, strict=True)])
     return as_taken(layer, source)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_invrecon.plugin.own_noise import OwnNoise
 from napari_invrecon.plugin.placement import Placement
 from napari_invrecon.plugin.regions import Region
-from napari_invrecon.recon.fusion import FusionResult, FusionSettings, fusion
+from napari_invrecon.recon.fusion import FusionResult, FusionSettings, estimate_memory, fusion
 
 if TYPE_CHECKING:
     from napari_invrecon.recon.solvers import Steps
@@ -17,16 +18,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FusionInputs:
-    """The HAADF's data (y, x) and how they lie on the maps, the maps' data (y, x) each, vacuum, and settings."""
+    """The HAADF's data (y, x) and how they lie on the maps, of each map (y, x) what `noise` says, vacuum, settings."""
 
     haadf: Any
     placement: Placement
-    maps: tuple[Any, ...]
+    noise: OwnNoise
+    stacks: dict[str, tuple[Any, ...]]
     vacuum: Region | None
     settings: FusionSettings
 
+    def estimate_memory(self) -> float:
+        """Peak memory of the fusion in GB."""
+        ny, nx = self.placement.shape
+        fine = (ny * self.placement.times, nx * self.placement.times)
+        return estimate_memory(fine, (len(self.stacks["maps"]), ny, nx), self.settings)
+
     def run(self) -> Steps[FusionResult]:
         """The fusion; for the worker's thread, as it reads layers."""
-        maps = np.stack([np.asarray(each) for each in self.maps])
+        given = {role: np.stack([np.asarray(each) for each in stack]) for role, stack in self.stacks.items()}
         reference = None if self.vacuum is None else self.vacuum.mask()
-        return fusion(self.placement.read(self.haadf), maps, self.settings, reference)
+        haadf, maps = self.placement.read(self.haadf), given["maps"]
+        return fusion(haadf, maps, self.settings, reference, given.get("backgrounds"), given.get("variances"))

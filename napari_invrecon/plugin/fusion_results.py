@@ -11,6 +11,7 @@ from napari.layers import Image
 
 from napari_invrecon.plugin.contrast import contrast_limits
 from napari_invrecon.plugin.layers import element_colours, map_colormap
+from napari_invrecon.plugin.own_noise import OwnNoise
 from napari_invrecon.plugin.placement import Placement
 from napari_invrecon.plugin.results import Source, describe_layer
 from napari_invrecon.records.history import Origin, with_origins
@@ -35,6 +36,7 @@ class FusionSource:
     maps: tuple[Source, ...]
     elements: tuple[str, ...]
     placement: Placement
+    noise: OwnNoise
     vacuum: str
 
 
@@ -50,10 +52,11 @@ class FusedLayers:
 
 
 def describe_sources(
-    haadf: Image, maps: Sequence[Image], elements: Sequence[str], placement: Placement, vacuum: str
+    haadf: Image, maps: Sequence[Image], elements: Sequence[str], placement: Placement, noise: OwnNoise, vacuum: str
 ) -> FusionSource:
     """Names, places, calibrations of the layers that are to be fused; ``vacuum`` is the region's name, or empty."""
-    return FusionSource(describe_layer(haadf), tuple(map(describe_layer, maps)), tuple(elements), placement, vacuum)
+    described = tuple(map(describe_layer, maps))
+    return FusionSource(describe_layer(haadf), described, tuple(elements), placement, noise, vacuum)
 
 
 def add_fused(viewer: Viewer, result: FusionResult, source: FusionSource) -> FusedLayers:
@@ -162,9 +165,14 @@ def _display(source: FusionSource, shape: Sequence[int]) -> dict[str, Any]:
 
 def _record(record: dict[str, Any], source: FusionSource) -> dict[str, Any]:
     """The record, which says where its sources come from and how the HAADF was brought onto the maps."""
-    origins: dict[str, Any] = {"haadf": source.haadf.origin, "maps": [each.origin for each in source.maps]}
+    maps = [each.origin for each in source.maps]
+    origins: dict[str, Any] = {"haadf": source.haadf.origin} | dict.fromkeys(source.noise.roles, maps)
     if source.vacuum:
         origins["reference"] = Origin(layer=source.vacuum)
     record = with_origins(record, origins)
     record["sources"][0]["placement"] = source.placement.summary()
+    for each in record["sources"]:
+        quantity = source.noise.roles.get(each["role"], "data")
+        for layer in each.get("layers", ()) if quantity != "data" else ():
+            layer["quantity"] = quantity
     return record

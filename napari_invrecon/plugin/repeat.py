@@ -28,6 +28,8 @@ PLUGIN = "napari-invrecon"
 DOCKS = {
     "align": "Tomography",
     "deconvolve": "Deconvolve",
+    "deconvolve_energy": "Spectrum",
+    "denoise_spectra": "Spectrum",
     "elemental_maps": "Spectrum",
     "fuse": "Fuse",
     "reconstruct_tilt_series": "Tomography",
@@ -54,7 +56,7 @@ def repeat(viewer: Viewer, layer: Layer) -> None:
         if record["method"] not in DOCKS:
             raise ValueError(f"no dock makes results of '{record['method']}': repeat it in Python with ir.replay")
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, DOCKS[record["method"]])
-        if dock.run_row.running:
+        if dock.row_of(record["method"]).running:
             raise ValueError(f"{DOCKS[record['method']]} is running: wait for it, or press its Cancel, and repeat then")
     except ValueError as error:
         notify_failure(_TASK, error)

@@ -14,6 +14,8 @@ from napari_invrecon.io.elements import SYMBOLS
 from napari_invrecon.plugin.contrast import contrast_limits
 from napari_invrecon.plugin.layers import layer_data
 from napari_invrecon.plugin.results import describe_layer
+from napari_invrecon.recon.element_window import ElementWindow
+from napari_invrecon.recon.spectra import MapSettings
 from napari_invrecon.records.history import Origin, with_origins
 
 if TYPE_CHECKING:
@@ -22,6 +24,14 @@ if TYPE_CHECKING:
     from napari_invrecon.recon.spectra import ElementalMaps
 
 _OF_THE_SPECTRUM = ("kind", "axes", "elements", "pixel_size_nm", "intensity_scale", "intensity_offset", "notes")
+
+
+@dataclass(frozen=True)
+class MapRequest:
+    """What was asked for, as a bug report tells it."""
+
+    settings: MapSettings
+    windows: tuple[ElementWindow, ...]
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,8 @@ def add_maps(viewer: Viewer, maps: ElementalMaps, place: MapPlace, *, with_sigma
     """One new layer for each element, and a hidden one of its σ if wanted.
 
     ``metadata["invrecon"]`` is the record, in which ``part`` is the map's number among its elements; ``["variance"]``
-    the map of σ²; ``["background"]`` what was subtracted; ``["acquisition"]["intensity"]`` says what the values are.
+    the map of σ²; ``["counts"]`` the sums, and ``["background"]`` what was subtracted of them;
+    ``["acquisition"]["intensity"]`` says what the values are.
     """
     record = with_origins(maps.record, {"spectrum image": place.origin})
     unit = "counts" if record["detector"]["source"] == "the data are counts" else "data units"
@@ -82,6 +93,7 @@ def add_maps(viewer: Viewer, maps: ElementalMaps, place: MapPlace, *, with_sigma
             invrecon=record | {"part": number},
             variance=maps.variance[number],
             background=maps.background[number],
+            counts=maps.counts[number],
         )
         said = unit if told["model"] == "none" else f"{unit} less their background"
         layer.metadata["acquisition"]["intensity"] = said

@@ -10,6 +10,7 @@ may be shared with the pixels around where the counts are few.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,7 @@ Real = NDArray[np.float64]
 
 _UNEVEN = 1e-3  # of a channel's width: how far an energy may lie from an even axis
 _SAMPLE_PX = 4096  # pixels from which the noise is told
+_BYTES, _BYTES_AT_WORK = 80, 200  # for each pixel of each map, and for each pixel while one map is made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +253,11 @@ def measure(spectrum_image: Any, energy_ev: Any, windows: Iterable[Any], setting
         part[:, ~np.isfinite(part).all(axis=0)] = np.nan
         found.append(_element_map(window, each, part, settings.share_px))
     return Measured(tuple(found), noise)
+
+
+def estimate_memory(shape: Sequence[int], n_maps: int) -> float:
+    """Peak memory in GB of `elemental_maps` of a spectrum image (energy, …) of this shape, before it starts."""
+    return 1e-9 * (_BYTES * n_maps + _BYTES_AT_WORK) * math.prod(shape[1:])
 
 
 def checked(spectrum_image: Any, energy_ev: Any) -> tuple[Any, Real]:

@@ -29,6 +29,7 @@ _LEFT = {
     "align": "_aligned.mrc",
     "deconvolve": "_deconvolved.tif",
     "deconvolve_energy": "_deconvolved.tif",
+    "denoise_spectra": "_denoised.tif",
     "elemental_maps": "_maps.tif",
     "fuse": "_fused.tif",
     "reconstruct_tilt_series": "_volume.mrc",

@@ -34,7 +34,7 @@ _ACQUIRED = (
     "frames_averaged",
 )
 # Sources that are made from what their layers or files show, so that these have other hashes.
-NOT_AS_THEY_ARE = ("psf", "weights", "reference")
+NOT_AS_THEY_ARE = ("psf", "weights", "reference", "kernel")
 _HASHES = ("sha256", "sha256_first_64MiB")
 
 

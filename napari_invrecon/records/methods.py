@@ -39,6 +39,8 @@ _REFERENCES = {
     "tikhonov": "Tikhonov & Arsenin, Solutions of Ill-Posed Problems, Winston 1977",
     "tv": "Rudin, Osher & Fatemi, Physica D 60 (1992) 259, doi:10.1016/0167-2789(92)90242-F",
     "tv-sart": "Sidky & Pan, Phys. Med. Biol. 53 (2008) 4777, doi:10.1088/0031-9155/53/17/021",
+    "weighted pca": "Keenan & Kotula, Surf. Interface Anal. 36 (2004) 203, doi:10.1002/sia.1657",
+    "biwhitening": "Landa, Zhang & Kluger, SIAM J. Math. Data Sci. 4 (2022) 1420, doi:10.1137/21M1456807",
     "wavelet": "Daubechies, Defrise & De Mol, Commun. Pure Appl. Math. 57 (2004) 1413, doi:10.1002/cpa.20042",
 }
 _REGULARISERS = {
@@ -174,6 +176,16 @@ def _tomography(record: dict[str, Any], cite: _Cited) -> str:
     )
 
 
+def _components(record: dict[str, Any], cite: _Cited) -> str:
+    n, given = record["components"], record["settings"]["n_components"]
+    chosen = "a number set by hand" if given else f"those above the noise{cite('biwhitening')}"
+    return (
+        f"{_what(record['sources'][0], 'spectrum image')} was denoised by keeping {n} principal "
+        f"component{'s' if n != 1 else ''} ({chosen}), weighted for counting noise{cite('weighted pca')}, with "
+        f"scikit-learn {record['versions']['scikit-learn']}."
+    )
+
+
 def _maps(record: dict[str, Any], cite: _Cited) -> str:
     power = [each for each in record["elements"] if each["exponent"] is not None]
     fitted = f"power laws fitted by maximum likelihood{cite('power law', 'eels')}" if power else "straight lines"
@@ -208,6 +220,7 @@ _IN_WORDS: dict[str, Callable[[dict[str, Any], _Cited], str]] = {
     "align": _align,
     "deconvolve": _deconvolve,
     "deconvolve_energy": _energy,
+    "denoise_spectra": _components,
     "elemental_maps": _maps,
     "fuse": _fuse,
     "reconstruct_tilt_series": _tomography,

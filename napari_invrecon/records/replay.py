@@ -17,6 +17,7 @@ from napari_invrecon.recon.probe import psf_from_description
 from napari_invrecon.recon.record import Reconstruction, array_hash
 from napari_invrecon.recon.solvers import Iterate, Steps, finish, finish_at
 from napari_invrecon.recon.spectra import MapSettings, mapping, recorded_energy
+from napari_invrecon.recon.spectral_components import ComponentSettings, component_steps
 from napari_invrecon.recon.tilt_settings import TomographySettings
 from napari_invrecon.recon.tomography import tomography
 from napari_invrecon.records.schema import check_record
@@ -186,6 +187,10 @@ def _maps(record: dict[str, Any], settings: dict[str, Any], sources: Sources) ->
     return mapping(sources["spectrum image"], energy, record["elements"], MapSettings(**settings))
 
 
+def _components(_: dict[str, Any], settings: dict[str, Any], sources: Sources) -> Steps[Reconstruction]:
+    return component_steps(sources["spectrum image"], ComponentSettings(**settings))
+
+
 def _fuse(_: dict[str, Any], settings: dict[str, Any], sources: Sources) -> Steps[Reconstruction]:
     more = (sources.get(role) for role in ("reference", "backgrounds", "variances"))
     return fusion(sources["haadf"], sources["maps"], FusionSettings(**settings), *more)
@@ -196,6 +201,7 @@ _AGAIN: dict[str, Callable[[dict[str, Any], dict[str, Any], Sources], Steps[Any]
     "align": _align,
     "deconvolve": _deconvolve,
     "deconvolve_energy": _energy,
+    "denoise_spectra": _components,
     "elemental_maps": _maps,
     "fuse": _fuse,
     "reconstruct_tilt_series": _tomography,

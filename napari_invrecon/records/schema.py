@@ -18,6 +18,7 @@ from napari_invrecon.recon.energy import EnergySettings
 from napari_invrecon.recon.fusion import FusionSettings
 from napari_invrecon.recon.record import SCHEMA
 from napari_invrecon.recon.spectra import MapSettings
+from napari_invrecon.recon.spectral_components import ComponentSettings
 from napari_invrecon.recon.tilt_settings import TomographySettings
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ SOURCE = {
     "?acquired": "object",
     "?made_by": "hash",
     "?part": "count",
+    "?quantity": "text",
     "?placement": "object",
     "?layers": "objects",
 }
@@ -111,6 +113,11 @@ METHODS: dict[str, Method] = {
             "?detector": "object",
             "?kernel_negative_share": "number",
         },
+    ),
+    "denoise_spectra": Method(
+        ComponentSettings,
+        ("spectrum image",),
+        {"components": "count", "singular_values": "numbers", "noise_edge": "number", "detector": "object"},
     ),
     "elemental_maps": Method(
         MapSettings,

@@ -74,7 +74,7 @@ def script(record: dict[str, Any], name: str = "the result", saved: Mapping[str,
             f"# {number} of {len(chain)}: {each['method']}\n"
             f"step_{number} = run(\n    {described},\n    [\n        {sources},\n    ],\n)\n"
         )
-    whole = made[record["result"]["sha256"]]
+    whole = f"{made[record['result']['sha256']]}.data"
     parts.append(f"result = {whole}{_part(record)}")
     return "\n".join(parts) + _TAIL.format(whole=whole, sha256=record["result"]["sha256"])
 
@@ -91,8 +91,8 @@ def unknown_sources(record: dict[str, Any], saved: Mapping[str, str] | None = No
 
 
 def _made(record: dict[str, Any]) -> dict[str, str]:
-    """The steps' results by their hashes, as the script calls them."""
-    return {each["result"]["sha256"]: f"step_{n}.data" for n, each in enumerate(steps(record), 1) if each["result"]}
+    """The steps by the hashes of their results, as the script calls them."""
+    return {each["result"]["sha256"]: f"step_{n}" for n, each in enumerate(steps(record), 1) if each["result"]}
 
 
 def _expression(source: dict[str, Any], made: Mapping[str, str], saved: Mapping[str, str]) -> str:
@@ -101,9 +101,9 @@ def _expression(source: dict[str, Any], made: Mapping[str, str], saved: Mapping[
     if digest in saved:
         return _open(saved[digest], source)
     if digest in made:
-        return made[digest]
+        return f"{made[digest]}.data"
     if made_by in made and ("part" in source or not digest):
-        return made[made_by] + _part(source)
+        return f"{made[made_by]}.{source.get('quantity', 'data')}{_part(source)}"
     if "layers" in source:
         planes = [_expression(each, made, saved) for each in source["layers"]]
         return f"np.stack([{', '.join(planes)}])" if all(planes) else ""

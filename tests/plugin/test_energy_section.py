@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.utils.notifications import notification_manager
+from notifications import errors
 
 import napari_invrecon as ir
+from napari_invrecon.plugin.repeat import repeat
 
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("runs_end")]
 
@@ -79,6 +82,39 @@ def test_richardson_lucy_has_no_lambda_and_is_cancelled(dock, viewer, qtbot) -> 
     assert result.data.min() >= 0
 
 
+def test_a_layer_is_repeated_from_its_record(dock, viewer, qtbot) -> None:
+    section = dock.energy
+    section.settings.set_values({"lam_rule": "balanced", "regulariser": "l2"})
+    first = run(qtbot, section)
+    section.settings.set_values({"method": "richardson-lucy", "n_iter": 2})
+    second = run(qtbot, section)
+    section.settings.set_values({"method": "fourier-ratio", "lam_rule": "gcv", "regulariser": "tikhonov"})
+    for before in (first, second):
+        dock.image.value = viewer.layers["zero loss"]
+        notification_manager.records.clear()
+        with qtbot.waitSignal(dock.finished, timeout=WAIT_MS) as ended:
+            repeat(viewer, before)
+        again = ended.args[0]
+        np.testing.assert_array_equal(again.data, before.data)
+        assert again is not before
+        assert any("bit for bit" in each.message for each in notification_manager.records)
+    viewer.layers["zero loss"].name = "renamed"
+    repeat(viewer, first)
+    qtbot.waitUntil(lambda: bool(told := errors()) and "'zero loss' is no longer in the viewer" in told[-1])
+
+
+def test_a_run_that_was_ended_by_done_is_repeated(dock, viewer, qtbot) -> None:
+    section = dock.energy
+    section.settings.set_values({"method": "richardson-lucy", "n_iter": 100000, "tolerance": 0.0, "gain": 1e-6})
+    section.run_row.progressed.connect(lambda state: state.step > 2 and section.run_row.done_button.click())
+    first = run(qtbot, section)
+    assert first.metadata["invrecon"]["stopped"] == "asked to finish"
+    section.run_row.progressed.disconnect()
+    with qtbot.waitSignal(dock.finished, timeout=WAIT_MS) as ended:
+        repeat(viewer, first)
+    np.testing.assert_array_equal(ended.args[0].data, first.data)
+
+
 def test_what_cannot_work_says_why(dock, viewer, qtbot) -> None:
     section = dock.energy
     viewer.layers["zero loss"].scale = (0.25, 2, 2, 2)
@@ -88,4 +124,4 @@ def test_what_cannot_work_says_why(dock, viewer, qtbot) -> None:
     assert "Open a zero-loss or low-loss spectrum first" in section.run_row.run_button.toolTip()
     dock.axis_section.kind_chosen.emit("edx")
     assert "X-ray spectra have no zero-loss peak" in section.run_row.run_button.toolTip()
-    qtbot.waitUntil(lambda: not dock.spectrum.busy, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not dock.view.spectrum.busy, timeout=WAIT_MS)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from fusion_window import add_haadf, add_maps, scene
+from fusion_window import open_dock as open_fusion
 from napari.utils.notifications import ErrorNotification, notification_manager
 from numba.core.errors import TypingError
+from spectrum_window import add_spectra, counts, low_loss
 
+from napari_invrecon.plugin import fusion_inputs
 from napari_invrecon.plugin.failure import explain, notify_failure
+from napari_invrecon.plugin.widgets import energy_section, spectrum
 
 
 @pytest.mark.parametrize(
@@ -73,3 +78,43 @@ def test_the_library_has_no_handler_of_its_own():
     import napari_invrecon  # noqa: F401
 
     assert [type(each) for each in logging.getLogger("napari_invrecon").handlers] == [logging.NullHandler]
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("which", ["Fuse", "Elemental maps", "Energy deconvolution"])
+def test_the_report_of_a_failed_run_holds_its_settings(make_napari_viewer, qtbot, monkeypatch, which):
+    from qtpy.QtWidgets import QApplication
+
+    def fail(*_):
+        raise RuntimeError("boom")
+        yield
+
+    viewer = make_napari_viewer()
+    if which == "Fuse":
+        haadf, maps = scene()
+        add_haadf(viewer, haadf)
+        add_maps(viewer, maps)
+        monkeypatch.setattr(fusion_inputs, "fusion", fail)
+        dock, expected = open_fusion(viewer), ("FusionSettings", '"coupling": "edges"', '"elements": "Ce, Co"')
+        row = dock.run_row
+    else:
+        add_spectra(viewer, counts())
+        add_spectra(viewer, low_loss(), name="low loss", start_ev=-10.0)
+        viewer.layers.selection.active = viewer.layers["EELS"]
+        _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Spectrum")
+        dock.elements.add_element("O")
+        monkeypatch.setattr(spectrum, "mapping", fail)
+        monkeypatch.setattr(energy_section, "energy_deconvolution", fail)
+        maps = which == "Elemental maps"
+        row = dock.run_row if maps else dock.energy.run_row
+        expected = ("MapRequest", '"signal"', "532") if maps else ("EnergySettings", '"method": "fourier-ratio"')
+    with qtbot.waitSignal(dock.finished, timeout=60_000):
+        row.run_button.click()
+    told = next(each for each in reversed(notification_manager.records) if isinstance(each, ErrorNotification))
+    notification_manager.records.clear()
+    assert told.message.startswith(f"{which} failed: unexpected RuntimeError: boom")
+    ((_, press),) = told.actions
+    press(None)
+    report = QApplication.clipboard().text()
+    assert all(each in report for each in expected)
+    qtbot.waitUntil(lambda: which == "Fuse" or not (dock.live.busy or dock.view.spectrum.busy), timeout=60_000)

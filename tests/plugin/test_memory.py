@@ -5,11 +5,15 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
+from fusion_window import add_haadf, add_maps, scene
+from fusion_window import open_dock as open_fusion
 from napari.utils.notifications import notification_manager
 from phantoms import image
-from tilt_window import add, clean_series
+from spectrum_window import add_spectra, counts, low_loss
+from tilt_window import add, clean_series, press
 
 from napari_invrecon.plugin import memory
+from napari_invrecon.recon import energy, fusion, spectra
 from napari_invrecon.recon.deconvolution import estimate_memory
 from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 
@@ -24,6 +28,21 @@ def test_the_estimate_grows_with_the_image_up_to_the_working_memory():
     assert estimate_memory((1000, 1000), quick) < estimate_memory((1000, 1000), settings)
     slow = DeconvolutionSettings(regulariser="tikhonov", boundary="masked")
     assert estimate_memory((1000, 1000), slow) > estimate_memory((1000, 1000), settings)
+
+
+def test_estimates_of_spectra_and_fusions_grow_up_to_the_working_memory():
+    settings = energy.EnergySettings(memory_gb=2.0)
+    assert energy.estimate_memory((1000, 20, 20), settings) == pytest.approx(0.08 + 0.0016)
+    assert energy.estimate_memory((1000, 2000, 2000), settings) == 2.0
+    maps = [spectra.estimate_memory((1000, 512, 512), n) for n in (1, 2, 9)]
+    assert maps[2] - maps[1] == pytest.approx(7 * (maps[1] - maps[0]))
+    small, tall, fine = (
+        fusion.estimate_memory(haadf, (3, 512, 512), fusion.FusionSettings(memory_gb=2.0, grid=grid))
+        for haadf, grid in (((512, 512), "maps"), ((2048, 2048), "maps"), ((2048, 2048), "haadf"))
+    )
+    assert small < tall < fine
+    blocks = [fusion.estimate_memory((n, n), (6, n, n), fusion.FusionSettings(memory_gb=2.0)) for n in (4096, 8192)]
+    assert blocks[1] - 1 == pytest.approx(4 * (blocks[0] - 1)), "1 GB at work, the rest data and results"
 
 
 def test_the_button_does_not_keep_the_dock(monkeypatch):
@@ -47,6 +66,14 @@ def test_the_button_does_not_keep_the_dock(monkeypatch):
     del dock
     press(None)
     assert Dock.used is None
+
+
+def test_without_blocks_there_is_no_button(monkeypatch):
+    monkeypatch.setattr(memory, "free_gb", lambda: 2.0)
+    assert memory.has_room("Task", 3.0).startswith("not started: Task needs about 3 GB")
+    told = notification_manager.records.pop()
+    assert not told.actions
+    assert told.message.endswith("or do less at a time")
 
 
 @pytest.mark.gui
@@ -94,3 +121,47 @@ def test_tomography_offers_slabs_and_says_when_there_is_no_way(make_napari_viewe
     )
     dock.image.value = layer
     assert "allow more, bin the stack" in dock.memory.text(), "no exception in the middle of the window"
+
+
+def offered(dock, monkeypatch, button, label):
+    """What the only notification's button does, pressed with too little free memory."""
+    monkeypatch.setattr(memory, "free_gb", lambda: 1e-5)
+    ended = []
+    dock.finished.connect(ended.append)
+    button.click()
+    dock.finished.disconnect(ended.append)
+    monkeypatch.undo()
+    assert ended == [None]
+    told = notification_manager.records.pop()
+    assert f"{label} needs about" in told.message
+    return [press for _, press in told.actions]
+
+
+@pytest.mark.gui
+def test_fuse_offers_blocks(make_napari_viewer, qtbot, monkeypatch):
+    viewer = make_napari_viewer()
+    haadf, maps = scene()
+    add_haadf(viewer, haadf)
+    add_maps(viewer, maps)
+    dock = open_fusion(viewer)
+    (run_within,) = offered(dock, monkeypatch, dock.run_button, "Fuse")
+    with qtbot.waitSignal(dock.finished, timeout=60_000) as end:
+        run_within(None)
+    assert end.args[0].metadata["invrecon"]["settings"]["memory_gb"] == 0.1
+
+
+@pytest.mark.gui
+def test_spectra_offer_blocks_and_maps_say_what_helps(make_napari_viewer, qtbot, monkeypatch):
+    viewer = make_napari_viewer()
+    add_spectra(viewer, counts())
+    add_spectra(viewer, low_loss(), name="low loss", start_ev=-10.0)
+    viewer.layers.selection.active = viewer.layers["EELS"]
+    _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Spectrum")
+    dock.elements.add_element("O")
+    dock.live_box.setChecked(False)
+    assert offered(dock, monkeypatch, dock.run_button, "Elemental maps") == []
+    assert press(qtbot, dock, dock.run_button).name == "O K"
+    (run_within,) = offered(dock, monkeypatch, dock.energy.run_row.run_button, "Energy deconvolution")
+    with qtbot.waitSignal(dock.finished, timeout=60_000) as end:
+        run_within(None)
+    assert end.args[0].metadata["invrecon"]["settings"]["memory_gb"] == 0.1

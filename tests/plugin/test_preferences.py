@@ -78,6 +78,22 @@ def test_docks_start_with_them(make_napari_viewer, prefer, tmp_path):
     _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Tomography")
     assert (dock.settings.values()["memory_gb"], dock.settings.values()["cluster"]) == (1.5, "tcp://host:8786")
     assert (fft_workers(), resources.scratch()) == (1, tmp_path)
+    resources.use(resources.Resources())
+    _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Fuse")
+    assert (dock.settings.values()["memory_gb"], resources.scratch()) == (1.5, tmp_path)
+    resources.use(resources.Resources())
+    prefer(memory_gb=1.5, lam_rule="discrepancy", threads=1)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Spectrum")
+    settings = dock.energy.settings.values()
+    assert (settings["memory_gb"], settings["lam_rule"], fft_workers()) == (1.5, "discrepancy", 1)
+
+
+@pytest.mark.gui
+def test_a_rule_that_a_dock_does_not_offer_is_not_asked_of_it(make_napari_viewer, prefer):
+    prefer(lam_rule="holdout", memory_gb=1.5)
+    _, dock = make_napari_viewer().window.add_plugin_dock_widget("napari-invrecon", "Spectrum")
+    settings = dock.energy.settings.values()
+    assert (settings["lam_rule"], settings["memory_gb"]) == ("gcv", 1.5)
 
 
 @pytest.mark.gui

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication, QFileDialog
+from spectrum_window import add_spectra, counts, low_loss
 from tilt_window import clean_series, drop, open_dock, press, write
 
 from napari_invrecon.plugin.record_actions import copy_methods, export_script
@@ -95,3 +96,46 @@ def test_a_script_of_a_dropped_series_names_its_file_and_runs_through_the_alignm
     )
     assert "by SIRT [2]" in told
     assert said()[-1].startswith(f"Methods paragraph of '{volume.name}' copied")
+
+
+def test_a_script_of_spectra_whose_low_loss_layer_is_summed(viewer, qtbot, said, tmp_path, monkeypatch):
+    add_spectra(viewer, counts())
+    add_spectra(viewer, np.tile(low_loss(), (1, 2, 3)), name="low loss", start_ev=-10.0)
+    viewer.layers.selection.active = viewer.layers["EELS"]
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Spectrum")
+    layer = press(qtbot, dock, dock.energy.run_row.run_button)
+    export(viewer, qtbot, layer, tmp_path / "again", said, monkeypatch)
+    assert "with 2 arrays that no file holds beside it" in said()[-1]
+    done = run(tmp_path / "again.py")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_script_from_a_real_file_through_its_maps_to_their_fusion(
+    viewer, qtbot, said, tmp_path, monkeypatch, shared_data
+):
+    """X-ray counts, four maps, fused; every array comes from the one file. Nothing of napari is loaded."""
+    pytest.importorskip("rsciio")
+    drop(viewer, shared_data / "bruker/test_TEM.bcf")
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Spectrum")
+    press(qtbot, dock, dock.run_button)
+    _, fuse = viewer.window.add_plugin_dock_widget(PLUGIN, "Fuse")
+    fuse.lam.value = 2.0
+    fuse.settings.set_values({"coupling": "edges", "n_iter": 20})
+    press(qtbot, fuse, fuse.run_button)
+    blocked = "import sys\nsys.modules['napari'] = sys.modules['qtpy'] = None\n"
+    for name, layer in (("map", viewer.layers["Ti Ka"]), ("fused", fuse.fused.maps[1])):
+        file = tmp_path / name / "again.py"
+        file.parent.mkdir()
+        export(viewer, qtbot, layer, file, said, monkeypatch)
+        assert list(file.parent.iterdir()) == [file], "every source is in the file"
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace("import sys\n", blocked), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, str(file), str(tmp_path / f"{name}.npy")],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), layer.data)

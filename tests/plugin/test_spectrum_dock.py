@@ -12,6 +12,7 @@ from napari.utils.notifications import notification_manager
 from notifications import errors
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
+from spectrum_window import ENERGY, add_spectra, counts
 
 import napari_invrecon as ir
 from napari_invrecon.plugin.repeat import repeat
@@ -21,8 +22,6 @@ from napari_invrecon.recon.element_window import ElementWindow
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("no_error_is_left", "runs_end")]
 
 WAIT_MS = 60_000
-ENERGY = 400 + 0.5 * np.arange(400)
-NM = ("nm", "nm", "nm")
 
 
 @pytest.fixture
@@ -33,39 +32,7 @@ def viewer(make_napari_viewer):
 @pytest.fixture(scope="module")
 def oxide():
     """Counts (energy, y, x): oxygen in the left half."""
-    mean = 40 * (ENERGY / 400) ** -3.0
-    edge = np.where(ENERGY >= 532, 12 * np.exp(-(ENERGY - 532) / 40), 0)
-    where = np.arange(16) < 8
-    y = mean[:, None, None] + edge[:, None, None] * where * np.ones((12, 1))
-    return np.random.default_rng(0).poisson(y).astype(np.uint16)
-
-
-def show(viewer, y, name="EELS", **keywords):
-    """A calibrated spectrum image, as a reader adds one."""
-    data = y[:, None]
-    return viewer.add_image(
-        data,
-        name=name,
-        **{
-            "scale": (0.5, 2.0, 2.0, 2.0),
-            "translate": (400, 0, 10, 20),
-            "units": ("eV", *NM),
-            "axis_labels": ("energy", "z", "y", "x"),
-            "metadata": {
-                "acquisition": {
-                    "kind": "spectrum image",
-                    "file_name": "oxide.dm3",
-                    "voltage_kv": 200.0,
-                    "axes": [
-                        {"name": "energy", "unit": "eV", "scale": 0.5, "offset": 400.0},
-                        {"name": "y", "unit": "nm", "scale": 2.0, "offset": 10.0},
-                        {"name": "x", "unit": "nm", "scale": 2.0, "offset": 20.0},
-                    ],
-                }
-            },
-            **keywords,
-        },
-    )
+    return counts()
 
 
 def open_dock(viewer):
@@ -74,7 +41,7 @@ def open_dock(viewer):
 
 
 def settle(qtbot, dock):
-    qtbot.waitUntil(lambda: not (dock.live.busy or dock.spectrum.busy or dock.run_row.running), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not (dock.live.busy or dock.view.spectrum.busy or dock.run_row.running), timeout=WAIT_MS)
 
 
 def add_maps(qtbot, dock):
@@ -104,7 +71,7 @@ def names(viewer):
 
 
 def test_an_element_is_added_mapped_and_recorded(viewer, qtbot, oxide) -> None:
-    source = show(viewer, oxide)
+    source = add_spectra(viewer, oxide)
     dock = open_dock(viewer)
     assert isinstance(dock, SpectrumDock)
     assert "Add an element" in dock.run_button.toolTip()
@@ -137,18 +104,18 @@ def test_an_element_is_added_mapped_and_recorded(viewer, qtbot, oxide) -> None:
 
 
 def test_a_window_is_dragged_and_the_map_follows(viewer, qtbot, oxide) -> None:
-    show(viewer, oxide)
+    add_spectra(viewer, oxide)
     dock = open_dock(viewer)
     dock.elements.add_element("O")
     settle(qtbot, dock)
     dock.show()
     before = dock.elements.current
-    drag(qtbot, dock.plot, before.signal[1], 570.0)
+    drag(qtbot, dock.view.plot, before.signal[1], 570.0)
     assert dock.elements.current.signal[1] == pytest.approx(570, abs=1.0)
     assert dock.elements.current.signal[0] == before.signal[0]
     assert dock.fields.fields[0][1].value() == dock.elements.current.signal[1]
     low, high = before.background[0]
-    drag(qtbot, dock.plot, (low + high) / 2, (low + high) / 2 - 10)
+    drag(qtbot, dock.view.plot, (low + high) / 2, (low + high) / 2 - 10)
     moved = dock.elements.current.background[0]
     assert moved[1] - moved[0] == pytest.approx(high - low, abs=0.2)
     assert moved[0] == pytest.approx(low - 10, abs=1.0)
@@ -163,7 +130,7 @@ def test_a_window_is_dragged_and_the_map_follows(viewer, qtbot, oxide) -> None:
 
 
 def test_an_odd_window_is_said_and_blocks_the_button(viewer, qtbot, oxide) -> None:
-    show(viewer, oxide)
+    add_spectra(viewer, oxide)
     dock = open_dock(viewer)
     dock.elements.add_element("O")
     settle(qtbot, dock)
@@ -180,7 +147,7 @@ def test_an_odd_window_is_said_and_blocks_the_button(viewer, qtbot, oxide) -> No
 
 
 def test_an_unknown_element_is_refused_with_the_remedy(viewer, qtbot, oxide) -> None:
-    show(viewer, oxide)
+    add_spectra(viewer, oxide)
     dock = open_dock(viewer)
     for text, message in (
         ("U", "no edge of 'U' is known"),
@@ -197,28 +164,28 @@ def test_an_unknown_element_is_refused_with_the_remedy(viewer, qtbot, oxide) -> 
 
 
 def test_spectra_of_a_pixel_and_of_a_region(viewer, qtbot, oxide) -> None:
-    show(viewer, oxide)
+    add_spectra(viewer, oxide)
     dock = open_dock(viewer)
     settle(qtbot, dock)
-    np.testing.assert_array_equal(dock._shown, oxide.sum(axis=(1, 2)))
-    dock.pixel_box.setChecked(True)
+    np.testing.assert_array_equal(dock.view._shown, oxide.sum(axis=(1, 2)))
+    dock.view.pixel_box.setChecked(True)
     settle(qtbot, dock)
-    np.testing.assert_array_equal(dock._shown, oxide[:, 6, 8])
+    np.testing.assert_array_equal(dock.view._shown, oxide[:, 6, 8])
     assert viewer.layers.extent.units is not None
     viewer.layers["picked pixel"].data = [[10 + 2.0 * 3, 20 + 2.0 * 5]]
     settle(qtbot, dock)
-    np.testing.assert_array_equal(dock._shown, oxide[:, 3, 5])
-    dock.pixel_box.setChecked(False)
+    np.testing.assert_array_equal(dock.view._shown, oxide[:, 3, 5])
+    dock.view.pixel_box.setChecked(False)
     assert "picked pixel" not in viewer.layers
     shapes = viewer.add_shapes([[[10, 20], [10, 29], [17, 29], [17, 20]]], name="grain", units=("nm", "nm"))
-    dock.region.choose(shapes)
+    dock.view.region.choose(shapes)
     settle(qtbot, dock)
-    assert dock.plot._title.startswith("grain: sum of ")
+    assert dock.view.plot._title.startswith("grain: sum of ")
     inside = shapes_sum(oxide)
-    np.testing.assert_array_equal(dock._shown, inside)
+    np.testing.assert_array_equal(dock.view._shown, inside)
     viewer.layers.remove(shapes)
     settle(qtbot, dock)
-    np.testing.assert_array_equal(dock._shown, oxide.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(dock.view._shown, oxide.sum(axis=(1, 2)))
 
 
 def shapes_sum(y):
@@ -227,7 +194,7 @@ def shapes_sum(y):
 
 
 def test_raw_counts_stay_whole_and_sigma_layers_are_hidden(viewer, qtbot, oxide) -> None:
-    show(viewer, oxide)
+    add_spectra(viewer, oxide)
     dock = open_dock(viewer)
     dock.elements.add_element("O")
     dock.raw_box.setChecked(True)
@@ -241,7 +208,7 @@ def test_raw_counts_stay_whole_and_sigma_layers_are_hidden(viewer, qtbot, oxide)
 
 
 def test_several_elements_a_second_run_and_removal(viewer, qtbot, oxide) -> None:
-    show(viewer, oxide)
+    add_spectra(viewer, oxide)
     dock = open_dock(viewer)
     for element in ("O", "Sn", "Sb"):
         dock.elements.add_element(element)
@@ -272,7 +239,7 @@ def test_a_typed_energy_axis_is_the_layers(viewer, qtbot, oxide) -> None:
 
 
 def test_what_is_deleted_or_closed_meanwhile(viewer, qtbot, oxide) -> None:
-    source = show(viewer, oxide)
+    source = add_spectra(viewer, oxide)
     dock = open_dock(viewer)
     dock.elements.add_element("O")
     settle(qtbot, dock)
@@ -285,10 +252,10 @@ def test_what_is_deleted_or_closed_meanwhile(viewer, qtbot, oxide) -> None:
     settle(qtbot, dock)
     assert names(viewer) == []
     assert "Open a spectrum image first" in dock.run_button.toolTip()
-    show(viewer, oxide, "again")
+    add_spectra(viewer, oxide, "again")
     settle(qtbot, dock)
     assert dock.run_button.isEnabled()
-    dock.pixel_box.setChecked(True)
+    dock.view.pixel_box.setChecked(True)
     settle(qtbot, dock)
     viewer.window.remove_dock_widget(dock)
     qtbot.waitUntil(lambda: names(viewer) == ["again"], timeout=5000)
@@ -306,7 +273,7 @@ def test_cancel_in_the_middle_adds_nothing(viewer, qtbot, oxide) -> None:
 
     held = [False]
     lazy = da.map_blocks(block, chunks=((100,) * 4, (3,) * 4, (16,)), dtype=oxide.dtype, meta=np.empty((0, 0, 0), "u2"))
-    show(viewer, lazy)
+    add_spectra(viewer, lazy)
     dock = open_dock(viewer)
     dock.live_box.setChecked(False)
     dock.elements.add_element("O")
@@ -334,7 +301,7 @@ def test_a_lazy_image_is_read_once_while_a_window_is_moved(viewer, qtbot, oxide)
         return oxide[place]
 
     lazy = da.map_blocks(block, chunks=((20,) * 20, (12,), (16,)), dtype=oxide.dtype, meta=np.empty((0, 0, 0), "u2"))
-    show(viewer, lazy)
+    add_spectra(viewer, lazy)
     dock = open_dock(viewer)
     dock.elements.add_element("O")
     settle(qtbot, dock)
@@ -348,7 +315,7 @@ def test_a_lazy_image_is_read_once_while_a_window_is_moved(viewer, qtbot, oxide)
 
 
 def test_the_model_of_the_background_is_changed_by_hand(viewer, qtbot, oxide) -> None:
-    show(viewer, oxide)
+    add_spectra(viewer, oxide)
     dock = open_dock(viewer)
     dock.elements.add(ElementWindow("O", "K", (532, 560), ((500, 525),), "power-law"))
     dock.fields.model.setCurrentIndex(1)
@@ -364,19 +331,19 @@ def test_the_model_of_the_background_is_changed_by_hand(viewer, qtbot, oxide) ->
 
 def test_it_fits_a_narrow_dock_and_follows_the_theme(make_napari_viewer, qtbot, oxide) -> None:
     viewer = make_napari_viewer(show=True)
-    show(viewer, oxide)
+    add_spectra(viewer, oxide)
     dock = open_dock(viewer)
     dock.elements.add_element("O")
     settle(qtbot, dock)
     assert dock.minimumSizeHint().width() <= 320
-    before = dock.plot.figure.get_facecolor()
+    before = dock.view.plot.figure.get_facecolor()
     viewer.theme = "light"
-    assert dock.plot.figure.get_facecolor() != before
-    dock.log_box.setChecked(True)
-    dock.all_button.click()
-    assert dock.plot.view is None
-    dock.element_button.click()
-    assert dock.plot.view is not None
+    assert dock.view.plot.figure.get_facecolor() != before
+    dock.view.log_box.setChecked(True)
+    dock.view.all_button.click()
+    assert dock.view.plot.view is None
+    dock.view.element_button.click()
+    assert dock.view.plot.view is not None
 
 
 def test_a_dropped_edx_file_is_mapped_with_the_elements_that_it_names(viewer, qtbot, shared_data) -> None:
@@ -398,13 +365,13 @@ def test_a_dropped_edx_file_is_mapped_with_the_elements_that_it_names(viewer, qt
     assert titanium.contrast_limits[0] == 0
     assert len({viewer.layers[name].colormap.name for name in names(viewer)[-4:]}) == 4
     viewer.layers.clear()
-    show(viewer, np.ones((400, 4, 4), np.uint8))
+    add_spectra(viewer, np.ones((400, 4, 4), np.uint8))
     settle(qtbot, dock)
     assert not dock.elements.windows  # X-ray lines are nothing to an EELS spectrum image
 
 
 def test_a_map_is_repeated_from_its_record(viewer, qtbot, oxide) -> None:
-    show(viewer, oxide)
+    add_spectra(viewer, oxide)
     dock = open_dock(viewer)
     dock.elements.add_element("O")
     dock.elements.add_element("Sn")

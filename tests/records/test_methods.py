@@ -13,6 +13,7 @@ SAID = {
     "align": ["13 images from −60° to 60° in steps of 10° (tilt axis along y)", "by cross-correlation of neighbouring"],
     "deconvolve": ["Gaussian point-spread function (σ = 1.5 px)", "λ‖∇x‖² (Tikhonov)", "in closed form", "chosen from"],
     "deconvolve_energy": ["along the energy", "Fourier-ratio", "generalised cross-validation"],
+    "denoise_spectra": ["keeping 2 principal components", "scikit-learn"],
     "elemental_maps": ["O K", "eV", "power laws fitted by maximum likelihood"],
     "fuse": [
         "Maps of 1, 2",

@@ -94,12 +94,13 @@ class Dock(QWidget):
         raise NotImplementedError
 
     def repeat(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
-        """`fill`, and press Run; a run that ended by Done ends at the same iteration. `finished` comes as always."""
+        """`fill`, and press Run (`RunRow.repeat`). `finished` comes as always."""
         self.fill(record, layers)
-        if not self.run_row.run_button.isEnabled():
-            raise ValueError(self.run_row.run_button.toolTip())
-        self.run_row.finish_next_at(record["n_iter"] if record["stopped"] == "asked to finish" else None)
-        self.run()
+        self.row_of(record["method"]).repeat(record)
+
+    def row_of(self, method: str) -> RunRow:
+        """The row whose Run makes results of a method: `run_row`, unless the dock makes several."""
+        return self.run_row
 
     def changeEvent(self, event: QEvent) -> None:
         """Napari's × leaves a closed dock without an owner.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
@@ -15,8 +16,10 @@ from napari_invrecon.plugin.widgets.form import SettingsForm
 from napari_invrecon.plugin.widgets.lambda_control import LambdaControl
 from napari_invrecon.plugin.widgets.lambda_panel import LambdaPanel
 from napari_invrecon.plugin.widgets.run_row import RunRow
-from napari_invrecon.recon.energy import EnergySettings, energy_curve, energy_deconvolution
+from napari_invrecon.recon.energy import EnergySettings, energy_curve, energy_deconvolution, estimate_memory
 from napari_invrecon.recon.record import Reconstruction
+from napari_invrecon.records.replay import as_used
+from napari_invrecon.records.schema import settings_of
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -126,7 +129,28 @@ class EnergySection(QWidget):
             response = yield from sum_steps(losses)
             return (yield from energy_deconvolution(source.data, response, settings))
 
-        self.run_row.start(steps, keep)
+        needed = estimate_memory(source.data.shape, settings)
+        self.run_row.start(steps, keep, settings, needed_gb=needed, run_within=self.run_within)
+
+    def run_within(self, memory_gb: float) -> None:
+        """Run in blocks, in so much memory."""
+        self.settings.set_values({"memory_gb": memory_gb})
+        self.run()
+
+    def fill(self, record: dict[str, Any], kernel: Image) -> None:
+        """Show the settings of a record, with λ as it was used, and this zero-loss or low-loss layer.
+
+        Raises
+        ------
+        ValueError
+            The layer is not offered.
+        """
+        if kernel not in self._kernels:
+            raise ValueError(f"'{kernel.name}' is no zero-loss or low-loss spectrum: it has no energy axis")
+        self.kernel.setCurrentIndex(self._kernels.index(kernel))
+        settings = dataclasses.asdict(settings_of(record)) | as_used(record)
+        self.lam.value = settings.pop("lam")
+        self.settings.set_values(settings)
 
     def stop(self) -> None:
         """Cancel the run."""

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel
 from napari_invrecon.plugin.fusion_inputs import FusionInputs
 from napari_invrecon.plugin.fusion_results import FusedLayers, add_fused, describe_sources
 from napari_invrecon.plugin.map_layers import likely_haadf, offered_maps, planes, same_grid
+from napari_invrecon.plugin.own_noise import own_noise, quantity_of
 from napari_invrecon.plugin.placement import place
 from napari_invrecon.plugin.preferences import start_with
 from napari_invrecon.plugin.regions import Outlines
@@ -107,7 +108,7 @@ class FusionDock(Dock):
         layers, elements = [layer for layer, _ in chosen], [element for _, element in chosen]
         inputs = self._inputs(self.lam.value)
         vacuum = "" if self.vacuum.layer is None else self.vacuum.layer.name
-        source = describe_sources(haadf, layers, elements, inputs.placement, vacuum)
+        source = describe_sources(haadf, layers, elements, inputs.placement, inputs.noise, vacuum)
         self.fused = None
 
         def keep(result: FusionResult) -> None:
@@ -117,7 +118,8 @@ class FusionDock(Dock):
             self.fused = add_fused(self.viewer, result, source)
             self.report.show_result(self.fused, haadf, layers, elements)
 
-        self.run_row.start(inputs.run, keep, inputs.settings)
+        needed = inputs.estimate_memory()
+        self.run_row.start(inputs.run, keep, inputs.settings, needed_gb=needed, run_within=self.run_within)
 
     def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
         """As of `Dock`; the roles are haadf, maps (a list) and reference (the vacuum)."""
@@ -168,7 +170,9 @@ class FusionDock(Dock):
         haadf = self.haadf.value
         self.lies.setVisible(not why_not)
         if not why_not:
-            self.lies.setText(f"HAADF {self._inputs(None).placement.describe(haadf.data.shape)}.")
+            inputs = self._inputs(None)
+            lies = f"HAADF {inputs.placement.describe(haadf.data.shape)}."
+            self.lies.setText(f"{lies} {inputs.noise.describe()}".strip())
 
     def _why_not(self) -> str:
         """Why Run could not work; empty where it could."""
@@ -203,8 +207,10 @@ class FusionDock(Dock):
         first = chosen[0][0]
         elements = ", ".join(name for _, name in chosen)
         settings = FusionSettings(**self.settings.values(), lam=lam, elements=elements)
-        maps = tuple(layer.data for layer, _ in chosen)
-        return FusionInputs(haadf.data, place(haadf, first), maps, self.vacuum.region(first), settings)
+        layers = [layer for layer, _ in chosen]
+        noise = own_noise(layers, settings)
+        stacks = {role: tuple(quantity_of(each, what) for each in layers) for role, what in noise.roles.items()}
+        return FusionInputs(haadf.data, place(haadf, first), noise, stacks, self.vacuum.region(first), settings)
 
     def _pick(self, coupling: str, lam: float) -> None:
         self.settings.set_values({"coupling": coupling})

@@ -5,37 +5,33 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from magicgui.widgets import ComboBox
 from napari import Viewer  # noqa: TC002 — napari reads this annotation at run time
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QWidget
 
 from napari_invrecon.plugin.failure import explain
 from napari_invrecon.plugin.live_map import LiveMap
 from napari_invrecon.plugin.map_words import amounts, verdict
-from napari_invrecon.plugin.picked_pixel import PickedPixel
-from napari_invrecon.plugin.plots import theme_colours
-from napari_invrecon.plugin.shown_spectrum import ShownSpectrum
-from napari_invrecon.plugin.spectrum_maps import add_maps, map_place
-from napari_invrecon.plugin.spectrum_plot import SpectrumPlot
+from napari_invrecon.plugin.preferences import start_with
+from napari_invrecon.plugin.spectrum_maps import MapRequest, add_maps, map_place
 from napari_invrecon.plugin.spectrum_source import spectral, spectrum_source
+from napari_invrecon.plugin.widgets.components_section import ComponentsSection
 from napari_invrecon.plugin.widgets.dock import Dock
 from napari_invrecon.plugin.widgets.element_list import ElementList
 from napari_invrecon.plugin.widgets.energy_axis import EnergyAxisSection
 from napari_invrecon.plugin.widgets.energy_section import EnergySection
 from napari_invrecon.plugin.widgets.form import SettingsForm
-from napari_invrecon.plugin.widgets.region_row import RegionRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
+from napari_invrecon.plugin.widgets.spectrum_view import SpectrumView
 from napari_invrecon.plugin.widgets.window_fields import WindowFields, with_model
 from napari_invrecon.recon.element_window import channels, from_plain
-from napari_invrecon.recon.spectra import MapSettings, background_curve, mapping
+from napari_invrecon.recon.spectra import MapSettings, estimate_memory, mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari.layers import Image
 
-    from napari_invrecon.plugin.shown_spectrum import PlottedSpectrum
     from napari_invrecon.plugin.spectrum_source import SpectrumSource
     from napari_invrecon.recon.element_lines import SpectrumKind
     from napari_invrecon.recon.element_window import ElementWindow
@@ -47,6 +43,7 @@ _RAW_TIP = (
     "with Poisson noise takes them."
 )
 _SIGMA_TIP = "Add a hidden layer of each map's standard deviation; it is in the map's metadata in any case."
+_DENOISED = "denoised spectra: σ does not hold, and is too small"
 
 
 class SpectrumDock(Dock):
@@ -65,24 +62,13 @@ class SpectrumDock(Dock):
         self._layer: Image | None = None
         self._data: Any = None
         self._kind = ""  # of the elements on the list
-        self._shown: np.ndarray | None = None
         self._added: list[Image] = []
 
         self.image = ComboBox(choices=self._images, nullable=False)
         self.image.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.image.native.setMinimumContentsLength(8)
         self.image.native.setToolTip("The spectrum image (energy, y, x); it is not changed.")
-        self.region = RegionRow(napari_viewer, self, none="whole image")
-        self.region.setToolTip("Whose spectrum is plotted: all pixels, or those in a Shapes or Labels layer.")
-        self.pixel_box = QCheckBox("pixel", self)
-        self.pixel_box.setToolTip("The spectrum of one pixel: click on it in the view, or drag its mark.")
-        self.plot = SpectrumPlot(theme_colours(napari_viewer.theme), self)
-        self.all_button = QPushButton("All", self)
-        self.all_button.setToolTip("Show the whole spectrum")
-        self.element_button = QPushButton("Element", self)
-        self.element_button.setToolTip("Show the windows of the chosen element and what is around them")
-        self.log_box = QCheckBox("log", self)
-        self.log_box.setToolTip("Logarithmic axis of counts")
+        self.view = SpectrumView(napari_viewer, self)
         self.elements = ElementList(self)
         self.fields = WindowFields(self)
         self.status = QLabel(self)
@@ -92,6 +78,8 @@ class SpectrumDock(Dock):
         self.live_box.setChecked(True)
         self.settings = SettingsForm(MapSettings, parent=self)
         self.energy = EnergySection(napari_viewer, self)
+        self.components = ComponentsSection(napari_viewer, self)
+        start_with(self.settings, self.energy.settings)
         self.raw_box = QCheckBox("Raw counts", self)
         self.raw_box.setToolTip(_RAW_TIP)
         self.sigma_box = QCheckBox("σ layers", self)
@@ -100,8 +88,6 @@ class SpectrumDock(Dock):
         self.run_button = self.run_row.run_button
         self.run_button.setText("Add maps")
         self.live = LiveMap(napari_viewer, self)
-        self.picked = PickedPixel(napari_viewer, self)
-        self.spectrum = ShownSpectrum(self)
         self._lay_out()
         self._connect()
         self.reset_choices()
@@ -115,27 +101,18 @@ class SpectrumDock(Dock):
         what.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         what.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         what.addRow("Spectra", self.image.native)
-        of = QHBoxLayout()
-        of.addWidget(self.region, 1)
-        of.addWidget(self.pixel_box)
-        what.addRow("Spectrum of", of)
-        view = QHBoxLayout()
-        for each in (self.live_box, self.log_box):
-            view.addWidget(each)
-        view.addStretch(1)
-        for each in (self.element_button, self.all_button):
-            view.addWidget(each)
         self.axis_section = EnergyAxisSection(self)
         self.lay_out(
             (
                 what,
-                self.plot,
-                view,
+                self.view,
                 self.elements,
                 self.fields,
+                self.live_box,
                 self.status,
                 self.axis_section,
                 self.settings,
+                self.components,
                 self.energy,
             ),
             below=(self._options(), self.run_row),
@@ -152,19 +129,13 @@ class SpectrumDock(Dock):
 
     def _connect(self) -> None:
         self.image.changed.connect(self._take)
-        self.region.changed.connect(self._ask_spectrum)
-        self.pixel_box.toggled.connect(self._pick)
-        self.picked.changed.connect(self._ask_spectrum)
-        self.picked.removed.connect(self._unpick)
-        self.plot.moved.connect(self._drag)
-        self.all_button.clicked.connect(self.plot.look_at_all)
-        self.element_button.clicked.connect(self.plot.look_at_window)
-        self.log_box.toggled.connect(self.plot.set_log)
+        self.view.moved.connect(self._drag)
+        self.view.told.connect(self._say)
         self.elements.chosen.connect(self._choose)
         self.elements.listed.connect(self._explain)
         self.fields.edited.connect(self._edit)
         self.settings.changed.connect(self._ask_map)
-        self.settings.changed.connect(self._ask_spectrum)
+        self.settings.changed.connect(self._show_spectrum)
         self.live_box.toggled.connect(self._ask_map)
         self.live.told.connect(self._tell)
         self.live.failed.connect(self._fail_map)
@@ -173,9 +144,8 @@ class SpectrumDock(Dock):
         self.axis_section.calibrated.connect(self._calibrate)
         self.run_button.clicked.connect(self.run)
         self.run_row.finished.connect(self._end)
-        self.spectrum.ready.connect(self._show_spectrum)
-        self.spectrum.failed.connect(self._fail_spectrum)
-        self.viewer.events.theme.connect(self._follow_theme)
+        for section in (self.components, self.energy):
+            section.finished.connect(self.finished)
 
     def run(self) -> None:
         """Add the maps of all elements on the list."""
@@ -195,14 +165,30 @@ class SpectrumDock(Dock):
             self.live_box.setChecked(False)
             self._added = add_maps(self.viewer, maps, place, with_sigma=with_sigma)
 
-        self.run_row.start(lambda: mapping(source.data, source.energy_ev, windows, settings), keep)
+        self.run_row.start(
+            lambda: mapping(source.data, source.energy_ev, windows, settings),
+            keep,
+            MapRequest(settings, tuple(windows)),
+            needed_gb=estimate_memory(source.data.shape, len(windows)),
+        )
+
+    def row_of(self, method: str) -> RunRow:
+        """As of `Dock`; spectra that are denoised or deconvolved have rows of their own."""
+        rows = {"denoise_spectra": self.components.run_row, "deconvolve_energy": self.energy.run_row}
+        return rows.get(method, self.run_row)
 
     def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
-        """As of `Dock`; the energies are those of the spectrum image's layer."""
-        layer = layers["spectrum image"]
+        """As of `Dock`, for maps or new spectra; the energies are those of the spectrum image's layer."""
+        layer = layers[record["sources"][0]["role"]]
         if layer not in self.image.choices:
-            raise ValueError(f"'{layer.name}' cannot be mapped: it is no spectrum image (energy, y, x)")
+            raise ValueError(f"'{layer.name}' is no spectrum image (energy, y, x)")
         self.image.value = layer
+        if record["method"] == "deconvolve_energy":
+            self.energy.fill(record, layers["kernel"])
+            return
+        if record["method"] == "denoise_spectra":
+            self.components.fill(record)
+            return
         self.elements.clear()
         for entry in record["elements"]:
             self.elements.add(from_plain(entry))
@@ -211,18 +197,17 @@ class SpectrumDock(Dock):
 
     def stop(self) -> None:
         """Cancel the run; remove the live map and the picked pixel."""
-        self.spectrum.stop()
         self.live_box.setChecked(False)
         self.live.stop()
-        self.pixel_box.setChecked(False)
-        self.picked.stop()
+        self.view.stop()
+        self.components.stop()
         self.energy.stop()
         self.run_row.cancel_button.click()
 
     def reset_choices(self, event: object = None) -> None:
         """Offer the layers that there are now; napari calls this when they change."""
         self.image.reset_choices()
-        self.region.offer()
+        self.view.offer()
         if self.image.value != self._layer:  # not "is": napari wraps what a plugin gets from its viewer
             self._take()
         self.energy.offer()
@@ -241,21 +226,17 @@ class SpectrumDock(Dock):
         self._layer = layer
         self.live.stop()
         if layer is None:
-            self.source = self._data = self._shown = None
-            self.spectrum.stop()
-            self.plot.clear()
+            self.source = self._data = None
+            self._show_spectrum()
             self.elements.set_source(None)
             self.fields.show_window(None, (0.0, 1.0))
-            self.pixel_box.setChecked(False)
-            self.energy.show_source(None, None)
+            self._show_sections()
             self._explain()
             return
         for event in (layer.events.scale, layer.events.translate):
             event.connect(self._take_again)
         self._read(layer, another=another)
-        if self.pixel_box.isChecked():
-            self.picked.start(layer)
-        self._ask_spectrum()
+        self._show_spectrum()
         self._ask_map()
 
     def _take_again(self, _: object = None) -> None:
@@ -279,7 +260,7 @@ class SpectrumDock(Dock):
             if not source.calibrated:
                 self.axis_section.expand()
         self.elements.set_source(source)
-        self.energy.show_source(layer, source)
+        self._show_sections()
         if another and not self.elements.windows:
             for element in source.elements:
                 self._add_quietly(element)
@@ -308,59 +289,21 @@ class SpectrumDock(Dock):
             self.source = dataclasses.replace(self.source, kind=kind)
             self._kind = kind
             self.elements.set_source(self.source)
-            self.energy.show_source(self._layer, self.source)
+            self._show_sections()
+            self._show_spectrum()
 
-    def _pick(self, on: bool) -> None:
-        if not on:
-            self.picked.stop()
-            self._ask_spectrum()
-        elif self._layer is None:
-            self.pixel_box.setChecked(False)
-        else:
-            self.picked.start(self._layer)
-        self.region.setEnabled(not on)
+    def _show_sections(self) -> None:
+        for section in (self.components, self.energy):
+            section.show_source(self._layer, self.source)
 
-    def _ask_spectrum(self, _: object = None) -> None:
-        layer, source = self._layer, self.source
-        if layer is None or source is None:
-            return
-        plane = source.data.shape[1:]
-        offset = self.settings.values()["offset"]
-        pixel = self.picked.pixel if self.pixel_box.isChecked() else None
-        if pixel is not None and len(plane) == 2:
-            mask = np.zeros(plane, bool)
-            mask[pixel] = True
-            self.spectrum.request(source, offset, f"pixel y = {pixel[0]}, x = {pixel[1]}", lambda: mask)
-            return
-        try:
-            marked = self.region.region(layer) if len(plane) == 2 else None
-        except ValueError as error:
-            self._say(str(error))
-            return
-        if marked is None:
-            self.spectrum.request(source, offset)
-        else:
-            self.spectrum.request(source, offset, marked.name, marked.mask)
-
-    def _show_spectrum(self, found: PlottedSpectrum) -> None:
-        source = self.source
-        if source is None or found.source.data is not source.data:
-            return
-        first, self._shown = self._shown is None, found.counts
-        unit = "energy loss (eV)" if source.kind == "eels" else "X-ray energy (eV)"
-        self.plot.show_spectrum(source.energy_ev, found.counts, found.title, unit)
-        self._draw_window()
-        if first:
-            self.plot.look_at_window()
-
-    def _fail_spectrum(self, failure: BaseException) -> None:
-        self._say(explain(failure))
+    def _show_spectrum(self) -> None:
+        self.view.show_source(self._layer, self.source, self.settings.values()["offset"])
 
     def _choose(self) -> None:
         self._show_fields()
         self._draw_window()
         if self.elements.current is not None:
-            self.plot.look_at_window()
+            self.view.plot.look_at_window()
         self._ask_map()
         self._explain()
 
@@ -383,15 +326,7 @@ class SpectrumDock(Dock):
         self.fields.show_window(self.elements.current, ends)
 
     def _draw_window(self) -> None:
-        source, window, counts = self.source, self.elements.current, self._shown
-        curve = None
-        if source is not None and window is not None and counts is not None and len(counts) == len(source.energy_ev):
-            try:
-                curve = background_curve(counts, source.energy_ev, window)
-            except ValueError:
-                curve = None  # what is odd about the window is said below the plot
-        named = [(each.name, sum(each.signal) / 2) for each in self.elements.windows]
-        self.plot.show_window(window, curve, named)
+        self.view.show_window(self.elements.current, self.elements.windows)
 
     def _ask_map(self, _: object = None) -> None:
         """Ask for the live map of what the dock shows, or remove it."""
@@ -414,13 +349,16 @@ class SpectrumDock(Dock):
     def _tell(self, measured: Measured) -> None:
         for found in measured.elements:
             self.elements.tell(found.window.name, *amounts(found))
-        self._say(verdict(measured.elements[0], measured.noise))
+        told = verdict(measured.elements[0], measured.noise)
+        self._say(f"{told} · {_DENOISED}" if self._is_denoised() else told)
+
+    def _is_denoised(self) -> bool:
+        """Whether the spectra come from principal components, here or some steps before."""
+        record = {} if self._layer is None else self._layer.metadata.get("invrecon", {})
+        return any(each.get("method") == "denoise_spectra" for each in (record, *record.get("history", {}).values()))
 
     def _switch_live_off(self) -> None:
         self.live_box.setChecked(False)
-
-    def _unpick(self) -> None:
-        self.pixel_box.setChecked(False)
 
     def _fail_map(self, failure: BaseException) -> None:
         self._say(explain(failure))
@@ -455,6 +393,3 @@ class SpectrumDock(Dock):
 
     def _end(self, _: object) -> None:
         self.finished.emit(self._added[-1] if self._added else None)
-
-    def _follow_theme(self, _: object = None) -> None:
-        self.plot.set_colours(theme_colours(self.viewer.theme))
