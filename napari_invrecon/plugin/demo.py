@@ -1,7 +1,8 @@
 """``napari-invrecon demo``: every modality on its sample acquisition, in a real napari window, through its own dock.
 
-One function a step, ``(viewer, folder) -> paths``, listed in `STEPS`; each starts from an empty viewer. A modality's
-step opens its sample as the menu does, opens the dock by its name, presses Run, and leaves what a user would save.
+One function a step, ``(viewer, folder) -> paths``, listed in `STEPS`; each starts from an empty viewer without docks.
+A modality's step opens its sample as the menu does, opens the dock by its name, presses Run, and leaves what a user
+would save.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def demo(folder: Path, *, stay: bool) -> Iterator[Path]:
     viewer.canvas.grid.enabled = True
     try:
         for step in STEPS:
+            viewer.window.remove_dock_widget("all")
             viewer.layers.clear()
             yield from step(viewer, folder)
     except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from held_runs import Held, with_an_image
 from notifications import errors
 
 
@@ -42,3 +43,19 @@ def no_error_is_left():
     errors()
     yield
     assert errors() == []
+
+
+@pytest.fixture
+def hold(monkeypatch):
+    """``hold(module, name)`` holds every run of the reconstruction that a dock takes from there; see `Held`."""
+    made = []
+
+    def hold(module, name, middle=with_an_image):
+        held = Held(getattr(module, name), middle)
+        monkeypatch.setattr(module, name, held)
+        made.append(held)
+        return held
+
+    yield hold
+    for each in made:
+        each.opened.set()

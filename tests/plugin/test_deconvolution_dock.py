@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 
 import dask.array as da
 import numpy as np
@@ -81,49 +80,15 @@ def state(viewer):
 
 
 @pytest.fixture
-def held(monkeypatch):
-    """Runs stay at their first iterate with an image, yielding it again, until they are told to finish or stop.
-
-    `opened` lets them go on; `ended` holds the thread in which each one was cleaned up.
-    """
-
-    class Held:
-        opened = threading.Event()
-        waiting = 0
-        ended: list[int] = []  # noqa: RUF012
-
-    control = Held()
-    control.opened, control.ended = threading.Event(), []
-    real = inputs_module.deconvolution
-
-    def hold(*args):
-        steps, answer = real(*args), None
-        try:
-            while True:
-                try:
-                    iterate = steps.send(answer)
-                except StopIteration as end:
-                    return end.value
-                answer = yield iterate
-                if iterate.x is not None and not answer and not control.opened.is_set():
-                    control.waiting += 1
-                    while not answer and not control.opened.is_set():
-                        time.sleep(0.002)
-                        answer = yield iterate
-        finally:
-            steps.close()
-            control.ended.append(threading.get_ident())
-
-    monkeypatch.setattr(inputs_module, "deconvolution", hold)
-    yield control
-    control.opened.set()
+def held(hold):
+    return hold(inputs_module, "deconvolution")
 
 
 def start(qtbot, held, *docks):
     """Press Run on each and wait until all are in the middle."""
     for dock in docks:
         qtbot.mouseClick(dock.run_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: held.waiting == len(docks), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(held.shown) == len(docks), timeout=WAIT_MS)
     for dock in docks:
         qtbot.waitUntil(dock.run_row.done_button.isEnabled)
 

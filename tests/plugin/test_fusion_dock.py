@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-
 import numpy as np
 import pytest
 from fusion_window import (
@@ -21,7 +18,6 @@ from fusion_window import (
 )
 from matplotlib.backend_bases import MouseButton, MouseEvent
 from napari.settings import get_settings
-from napari.utils.notifications import notification_manager
 from notifications import errors
 from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import (
@@ -33,7 +29,6 @@ from qtpy.QtWidgets import (
     QSlider,
     QTableView,
 )
-from superqt.utils import WorkerBase
 from tilt_window import PLUGIN, WAIT_MS, drop, press, state
 
 import napari_invrecon as ir
@@ -43,7 +38,7 @@ from napari_invrecon.plugin.widgets.fusion import FusionDock
 from napari_invrecon.recon.record import array_hash
 from napari_invrecon.records.schema import check_record, undescribed
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("no_error_is_left", "runs_end")]
 
 
 @pytest.fixture(scope="module")
@@ -57,57 +52,16 @@ def viewer(make_napari_viewer):
     return make_napari_viewer()
 
 
-@pytest.fixture(autouse=True)
-def runs_end(qtbot):
-    """No run is at work afterwards, and every error that was shown is one that the test has asked for."""
-    notification_manager.records.clear()
-    yield
-    assert QThreadPool.globalInstance().waitForDone(5000), "a worker is still running"
-    qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=5000)
-    assert errors() == []
-
-
 @pytest.fixture
-def held(monkeypatch):
-    """Fusions stay at their first iterate with maps until they are told to go on, finish or stop."""
-
-    class Held:
-        opened = threading.Event()
-        waiting = 0
-        ended = 0
-
-    control = Held()
-    control.opened = threading.Event()
-    real = inputs_module.fusion
-
-    def hold(*args):
-        steps, answer = real(*args), None
-        try:
-            while True:
-                try:
-                    iterate = steps.send(answer)
-                except StopIteration as end:
-                    return end.value
-                answer = yield iterate
-                if iterate.x is not None and not answer and not control.opened.is_set():
-                    control.waiting += 1
-                    while not answer and not control.opened.is_set():
-                        time.sleep(0.002)
-                        answer = yield iterate
-        finally:
-            steps.close()
-            control.ended += 1
-
-    monkeypatch.setattr(inputs_module, "fusion", hold)
-    yield control
-    control.opened.set()
+def held(hold):
+    return hold(inputs_module, "fusion")
 
 
 def start(qtbot, dock, held):
     """Press Run and wait until it is in the middle."""
-    before = held.waiting
+    before = len(held.shown)
     qtbot.mouseClick(dock.run_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: held.waiting == before + 1, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(held.shown) == before + 1, timeout=WAIT_MS)
     qtbot.waitUntil(lambda: "fusing" in dock.run_row.status_label.text())
     qtbot.waitUntil(dock.run_row.done_button.isEnabled)
 
@@ -498,7 +452,7 @@ def test_the_dock_is_closed_in_the_middle(qtbot, viewer, pair, held):
     dock.settings.set_values({"coupling": "edges"})
     start(qtbot, dock, held)
     docked.destroyOnClose()  # what its × does
-    qtbot.waitUntil(lambda: held.ended == 1, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(held.ended) == 1, timeout=WAIT_MS)
     qtbot.wait(50)
     assert made(viewer) == []
     viewer.layers[0].translate = (1, 1)
@@ -516,7 +470,7 @@ def test_the_viewer_is_closed_in_the_middle(qtbot, viewer, pair, held):
     viewer.close()
     added = []
     viewer.layers.events.inserted.connect(added.append)
-    qtbot.waitUntil(lambda: held.ended == 1, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(held.ended) == 1, timeout=WAIT_MS)
     assert QThreadPool.globalInstance().waitForDone(5000)
     qtbot.wait(100)
     assert added == []

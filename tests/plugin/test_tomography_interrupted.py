@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
-
 import numpy as np
 import pytest
-from napari.utils.notifications import ErrorNotification, notification_manager
 from qtpy.QtCore import Qt, QThreadPool
-from superqt.utils import WorkerBase
 from tilt_window import PLACE_NM, PLUGIN, WAIT_MS, add, clean_series, open_dock, press, state
 
 from napari_invrecon.plugin.widgets import tomography as dock_module
 from napari_invrecon.recon.solvers import Iterate
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("no_error_is_left", "runs_end")]
 
 
 @pytest.fixture(scope="module")
@@ -28,60 +23,23 @@ def viewer(make_napari_viewer):
     return make_napari_viewer()
 
 
-@pytest.fixture(autouse=True)
-def runs_end(qtbot):
-    """No run is at work afterwards, and no error was shown."""
-    notification_manager.records.clear()
-    yield
-    assert QThreadPool.globalInstance().waitForDone(5000), "a worker is still running"
-    qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=5000)
-    assert [each.message for each in notification_manager.records if isinstance(each, ErrorNotification)] == []
-
-
 @pytest.fixture
-def held(monkeypatch):
-    """Reconstructions stay at their first iterate with a volume until they are told to go on, finish or stop."""
+def held(hold):
+    """At its first iteration each run shows a volume, as it does once in a second."""
 
-    class Held:
-        opened = threading.Event()
-        waiting = 0
-        ended = 0
-        volume = None
+    def with_a_volume(iterate, stack, *_):
+        if iterate.step == 0:
+            return None
+        *_, height, width = stack.shape
+        return Iterate(iterate.step, iterate.n_steps, np.ones((width, height, width), np.float32))
 
-    control = Held()
-    control.opened = threading.Event()
-    real = dock_module.tomography
-
-    def hold(stack, *asked):
-        steps, answer = real(stack, *asked), None
-        try:
-            while True:
-                try:
-                    iterate = steps.send(answer)
-                except StopIteration as end:
-                    return end.value
-                if iterate.step > 0 and not control.opened.is_set() and not answer:
-                    width = stack.shape[-1]
-                    control.volume = np.ones((width, stack.shape[-2], width), np.float32)
-                    control.waiting += 1
-                    while not answer and not control.opened.is_set():
-                        time.sleep(0.002)
-                        answer = yield Iterate(iterate.step, iterate.n_steps, control.volume)
-                else:
-                    answer = yield iterate
-        finally:
-            steps.close()
-            control.ended += 1
-
-    monkeypatch.setattr(dock_module, "tomography", hold)
-    yield control
-    control.opened.set()
+    return hold(dock_module, "tomography", with_a_volume)
 
 
 def start(qtbot, dock, held):
     """Press Reconstruct and wait until it is in the middle."""
     qtbot.mouseClick(dock.run_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: held.waiting == 1, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(held.shown) == 1, timeout=WAIT_MS)
     qtbot.waitUntil(dock.run_row.done_button.isEnabled)
 
 
@@ -91,7 +49,7 @@ def test_cancel_in_the_middle_changes_nothing_and_the_growing_volume_goes(qtbot,
     before = state(viewer)
     start(qtbot, dock, held)
     qtbot.waitUntil(lambda: dock.live.layer is not None)
-    assert dock.live.layer.data is held.volume, "shown, not copied"
+    assert dock.live.layer.data is held.shown[0].x, "shown, not copied"
     assert dock.live.layer not in dock.image.choices
     assert not dock.align_button.isEnabled()
     assert "running" in dock.align_button.toolTip()
@@ -102,7 +60,7 @@ def test_cancel_in_the_middle_changes_nothing_and_the_growing_volume_goes(qtbot,
     assert dock.run_row.status_label.text() == "cancelled: nothing was changed"
     assert dock.run_button.isEnabled()
     assert dock.align_button.isEnabled()
-    assert held.ended == 1
+    assert len(held.ended) == 1
 
 
 def test_done_keeps_the_current_iterate(qtbot, viewer, clean, held):
@@ -160,7 +118,7 @@ def test_the_dock_is_closed_in_the_middle(qtbot, viewer, clean, held):
     dock.axis.show_box.setChecked(True)
     start(qtbot, dock, held)
     docked.destroyOnClose()  # what its × does
-    qtbot.waitUntil(lambda: held.ended == 1, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(held.ended) == 1, timeout=WAIT_MS)
     qtbot.waitUntil(lambda: len(viewer.layers) == 1)
     viewer.dims.ndisplay = 3
     viewer.dims.ndisplay = 2
@@ -176,7 +134,7 @@ def test_the_viewer_is_closed_in_the_middle(qtbot, viewer, clean, held):
     viewer.close()
     added = []
     viewer.layers.events.inserted.connect(added.append)
-    qtbot.waitUntil(lambda: held.ended == 1, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(held.ended) == 1, timeout=WAIT_MS)
     assert QThreadPool.globalInstance().waitForDone(5000)
     qtbot.wait(100)
     assert added == []
