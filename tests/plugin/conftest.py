@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
 from held_runs import Held, with_an_image
+from napari.settings import get_settings
 from notifications import errors
+from npe2 import PluginManager
+from npe2.manifest.schema import discovery_blocked
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_looked_for_or_saved_again():
+    """Every window would look for plugins and write napari's settings: a fifth of a short test, on the user's file."""
+    get_settings()._save_on_change = False
+    PluginManager.instance().discover(include_npe1=True)
+    with discovery_blocked():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_stays_is_no_garbage():
+    """napari collects garbage several times a window, and need not search all that has been imported."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
