@@ -21,7 +21,7 @@ PLUGIN = "napari-invrecon"
 
 @pytest.fixture
 def viewer(make_napari_viewer):
-    return make_napari_viewer(show=True)
+    return make_napari_viewer()
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_cancel_in_the_middle_changes_nothing_and_the_growing_volume_goes(qtbot,
     dock = open_dock(viewer)
     before = state(viewer)
     start(qtbot, dock, held)
-    qtbot.waitUntil(lambda: dock.live.layer is not None)
+    qtbot.waitUntil(lambda: dock.live.layer is not None, timeout=WAIT_MS)
     assert dock.live.layer.data is held.shown[0].x, "shown, not copied"
     assert dock.live.layer not in dock.image.choices
     assert not dock.align_button.isEnabled()
@@ -97,13 +97,13 @@ def test_the_growing_volume_can_be_switched_off_or_deleted(qtbot, viewer, clean,
     add(viewer, clean)
     dock = open_dock(viewer)
     start(qtbot, dock, held)
-    qtbot.waitUntil(lambda: dock.live.layer is not None)
+    qtbot.waitUntil(lambda: dock.live.layer is not None, timeout=WAIT_MS)
     viewer.layers.remove(dock.live.layer)
     assert not dock.live_box.isChecked()
     qtbot.wait(100)
     assert len(viewer.layers) == 1
     dock.live_box.setChecked(True)
-    qtbot.waitUntil(lambda: dock.live.layer is not None)
+    qtbot.waitUntil(lambda: dock.live.layer is not None, timeout=WAIT_MS)
     dock.live_box.setChecked(False)
     assert len(viewer.layers) == 1
     with qtbot.waitSignal(dock.finished, timeout=WAIT_MS):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import npe2
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 
 from napari_invrecon.io import Acquisition, Axis, write
@@ -57,7 +58,7 @@ def acquisitions() -> list[Acquisition]:
     ]
 
 
-def add(viewer: Viewer, *which: int) -> list[Image]:
+def add(viewer: ViewerModel, *which: int) -> list[Image]:
     made = acquisitions()
     for i in which or range(len(made)):
         viewer._add_layer_from_data(*layer_data(made[i]))
@@ -75,14 +76,16 @@ def check(found: Image, saved: Image) -> None:
         assert found.metadata["acquisition"].get(key) == saved.metadata["acquisition"].get(key)
 
 
-def reopened(viewer: Viewer, path: Path) -> Image:
+def reopened(viewer: ViewerModel, path: Path) -> Image:
     viewer.layers.clear()
     (found,) = viewer.open(path, plugin=PLUGIN)
     return found
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_a_layer_comes_back(viewer: Viewer, tmp_path: Path, extension: str) -> None:
+def test_a_layer_of_every_kind_comes_back(tmp_path: Path, extension: str) -> None:
+    viewer = ViewerModel()  # napari's own, but for the window, in which each layer takes half a second
+    npe2.PluginManager.instance().activate(PLUGIN)
     for which in range(4):
         viewer.layers.clear()
         (saved,) = add(viewer, which)
