@@ -70,8 +70,9 @@ def tilt_curve(
     -----
     The degrees of freedom d by a finite difference along one random ±1 vector: Ramani, Blu & Unser 2008,
     doi:10.1109/TIP.2008.2001404. "discrepancy" is where the residual meets what is to be expected of the best fit,
-    ‖Ax̂ − y‖² = σ²(N − 2d + 2t): noise leaves σ²(N − 2d + t), t = ‖∂Ax̂/∂y‖², and near the best λ the squared bias is
-    about σ²t, the variance. With Nσ² alone, as Morozov 1966, who has no d, it oversmooths, by as much as d is of N.
+    ‖Ax̂ − y‖² = σ²(N − 2d + 3t/2): noise leaves σ²(N − 2d + t), t = ‖∂Ax̂/∂y‖², and σ²t is the variance of Ax̂. At the
+    best resolution h the squared bias is half of that for an object with one derivative (bias² ∝ h², variance ∝ 1/h).
+    With Nσ² alone (Morozov 1966) it oversmooths, by as much as d is of N.
     """
     problem = _sooner(problem)
     rng = np.random.default_rng(seed)
@@ -132,7 +133,7 @@ def tilt_curve(
     at = int(np.argmin(curve.gcv))
     sigma2 = sigma**2 if sigma is not None and sigma_known else residual[at] / (n - freedoms[at])
     # t ≤ d, as eigenvalues are at most 1; solutions for a large λ differ by more, because they have not settled.
-    per_datum = residual / np.maximum(n - 2 * freedoms + 2 * np.minimum(variances, freedoms), 1.0)
+    per_datum = residual / np.maximum(n - 2 * freedoms + 1.5 * np.minimum(variances, freedoms), 1.0)
     choices = curve.choices | {"discrepancy": crossing(lam_, per_datum, float(sigma2))}
     return dataclasses.replace(curve, choices=choices)
 
