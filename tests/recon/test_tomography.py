@@ -299,6 +299,19 @@ def test_every_rule_gives_a_number_and_says_which_it_was(stack, rule):
     assert result.record["curve"]["choices"]
 
 
+@pytest.fixture(scope="module")
+def least_error(stack, truth):
+    """By TV-SART at the best of a few λ."""
+    return min(error(ir.reconstruct_tilt_series(stack, ANGLES, lam=1e-3 * k).data, truth) for k in (2, 3, 4, 6, 9))
+
+
+@pytest.mark.parametrize("rule", ["holdout", "discrepancy"])
+def test_a_rule_comes_near_the_best_lambda(stack, truth, least_error, rule):
+    result = ir.reconstruct_tilt_series(stack, ANGLES, lam_rule=rule)
+    assert result.record["lam_rule"] == rule
+    assert error(result.data, truth) < 1.1 * least_error
+
+
 def test_a_sigma_that_is_never_met_falls_back_to_the_held_out_tilts(stack):
     result = ir.reconstruct_tilt_series(stack[:, 6:9], ANGLES, **FEW, lam_rule="discrepancy", noise_sigma=1e-4 * SIGMA)
     assert result.record["lam_rule"] == "holdout (discrepancy has no answer)"
