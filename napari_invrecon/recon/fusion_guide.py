@@ -40,7 +40,7 @@ def denoised(haadf: Array, noise: float) -> Array:
 
 
 def with_edges(problem: FusionProblem, haadf: Array, edge_px: float, noise: float) -> FusionProblem:
-    """The problem in which steps across the HAADF's edges are free."""
+    """The problem in which steps across the HAADF's edges are cheap."""
     return dataclasses.replace(problem, guide=edge_field(haadf, edge_px, noise))
 
 

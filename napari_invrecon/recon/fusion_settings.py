@@ -28,7 +28,7 @@ class FusionSettings:
             "label": "Coupling",
             "help": "What the HAADF image tells of the maps. none: nothing, each map is denoised by itself. edges: "
             "where edges may be. intensity: H ≈ h₀ + Σ a x. both: edges and intensity. power: H ≈ h₀ + A Σ a x^γ. "
-            "Automatic: the one of the first four that predicts held-out counts best.",
+            "Automatic: the one that predicts held-out counts best; power is tried where it fits the HAADF better.",
         },
     ] = None
     lam: Annotated[

@@ -212,7 +212,8 @@ def main() -> None:
             if asked.save:
                 with asked.save.open("a") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
-    table(rows)
+    if rows:
+        table(rows)
 
 
 if __name__ == "__main__":
