@@ -140,11 +140,10 @@ def _bend(signal: NDArray[np.float64], seen: NDArray[np.float64]) -> tuple[float
     largest = float(np.percentile(signal, 99))
     if largest <= 0:
         return 0.0, 0.0
-    line = np.polynomial.Polynomial.fit(signal / largest, seen, 1)
-    curve = np.polynomial.Polynomial.fit(signal / largest, seen, 2)
-    explained = float(np.var(seen - line(signal / largest)) - np.var(seen - curve(signal / largest)))
-    _, first, second = np.append(curve.convert().coef, [0.0, 0.0])[:3]
-    return (float(second / first) if first > 0 else 0.0), explained
+    powers = np.stack([np.ones_like(signal), signal / largest, (signal / largest) ** 2], axis=1)
+    line, curve = (np.linalg.lstsq(powers[:, :n], seen, rcond=1e-6)[0] for n in (2, 3))
+    explained = float(np.var(seen - powers[:, :2] @ line) - np.var(seen - powers @ curve))
+    return (float(curve[2] / curve[1]) if curve[1] > 0 else 0.0), explained
 
 
 # fmt: off

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["FusionResult", "FusionSettings", "fuse", "fusion"]
 
 _HALO_PX = 48
-_SATURATED = -0.15  # of proportionality: below it the HAADF is said to saturate
+_SATURATED = -0.1  # of proportionality: below it the HAADF is said to saturate
 _BYTES, _BYTES_HAADF = 80, 90  # of working memory, for each pixel of each map and for each pixel
 _BYTES_HELD, _BYTES_HELD_HAADF = 40, 20  # the same of what is there all the time: data, copies, results
 _SHARE_OF_MEMORY = 0.5e9  # bytes for the solver of one GB allowed: the maps themselves and the result need theirs
@@ -99,10 +99,10 @@ def fuse(
     D is Σ x + g − b log(x + g) for counts and Σ (x + g − b)²/2σ² for values; the weight w_i = 1/√(mean of b_i), or
     1/σ_i, makes λ independent of exposure and units. TV_ξ is joint over the elements, makes steps across the HAADF's
     edges cheap, and lets maps rise as they do with the HAADF around each pixel. a_i ≥ 0 and h₀ are fitted to maps
-    denoised in this way, s_H² is the HAADF's noise and what that fit leaves; H is less its noise. At the end each map of
-    counts gets the scale of greatest likelihood: without a background its total is then the data's. λ and the coupling
-    are those whose solution from a part of the counts has the least squared error on the rest. λ is per pixel of the
-    maps: on the HAADF's pixels the weight is λ over their ratio.
+    denoised in this way, s_H² is the HAADF's noise and what that fit leaves; H is less its noise. At the end each map
+    of counts gets the scale of greatest likelihood: without a background its total is then the data's. λ and the
+    coupling are those whose solution from a part of the counts has the least squared error on the rest. λ is per pixel
+    of the maps: on the HAADF's pixels the weight is λ over their ratio.
 
     ``record["gain"]`` is 1/q for the share q of the maps' counts from which the fusion predicts the held-out counts as
     well as the maps by themselves do from all of them.
