@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,8 +13,8 @@ import numpy as np
 from napari_invrecon.io.declared import check_size
 from napari_invrecon.io.lazy import EAGER_BYTES, blockwise
 
-if TYPE_CHECKING:
-    from pathlib import Path
+_HEAP = b"GCOL\1\0\0\0"
+_LOOKED_AT_BYTES = EAGER_BYTES  # of a larger file, where its texts usually are
 
 
 def open_file(path: Path) -> Any:
@@ -24,6 +26,10 @@ def open_file(path: Path) -> Any:
         When it is no HDF5 file, not all of one, or declares a dataset that is larger than anything stored in it.
     """
     try:
+        with path.open("rb") as stored:
+            damaged = has_endless_heap(stored.read(_LOOKED_AT_BYTES))
+        if damaged:
+            raise ValueError(f"{path.name} has a damaged heap of texts: copy it again")
         file = h5py.File(path, "r")
     except OSError as error:
         raise ValueError(f"{path.name} is not a whole HDF5 file ({error}): copy it again") from error
@@ -33,6 +39,25 @@ def open_file(path: Path) -> Any:
         file.close()
         raise
     return file
+
+
+def has_endless_heap(content: bytes) -> bool:
+    """Whether a global heap, which holds texts, has free space of length 0: HDF5 2.0 never gets past it.
+
+    A heap is "GCOL", its version 1, three zeros and its size, then objects: index (2 bytes), references (2), zeros (4),
+    size (8) and the bytes, filled up to 8; index 0 is the free space, whose size counts from its index.
+    """
+    at = content.find(_HEAP)
+    while 0 <= at <= len(content) - 16:
+        (size,) = struct.unpack_from("<Q", content, at + 8)
+        place, end = at + 16, min(at + size, len(content))
+        while place + 16 <= end:
+            index, length = struct.unpack_from("<H6xQ", content, place)
+            if index == length == 0:
+                return True
+            place += length if index == 0 else 16 + -(-length // 8) * 8
+        at = content.find(_HEAP, at + 1)
+    return False
 
 
 def largest_dataset(path: Path, file: Any) -> int:
@@ -67,7 +92,15 @@ def _read(path: Path, name: str, place: tuple[slice, ...]) -> Any:
 
 
 def text(dataset: Any) -> str:
-    """A dataset or attribute that holds one text."""
+    """A dataset or attribute that holds one text.
+
+    Raises
+    ------
+    ValueError
+        When it holds sequences: a text whose type has been damaged is one, and to read it can end the process.
+    """
+    if isinstance(dataset, h5py.Dataset) and isinstance(dataset.id.get_type(), h5py.h5t.TypeVlenID):
+        raise ValueError(f"{Path(dataset.file.filename).name} has no text in {dataset.name}: copy it again")
     value = dataset[()] if isinstance(dataset, h5py.Dataset) else dataset
     while isinstance(value, np.ndarray):
         value = value.ravel()[0] if value.size else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -66,10 +67,10 @@ def _image(path: Path, group: Any) -> list[Acquisition]:
     if stored.dtype.kind not in "biufc":
         raise ValueError(f"{path.name} holds values of type {stored.dtype}, expected numbers: export plain numbers")
     noted = group.attrs.get(KEY)
-    if noted is not None and stored.nchunks_initialized < stored.nchunks:
-        lost = stored.nchunks - stored.nchunks_initialized
+    lost = stored.nchunks - stored.nchunks_initialized
+    if noted is not None and lost:
         raise ValueError(f"{path.name} is incomplete: {lost} of its {stored.nchunks} chunks are missing: copy it again")
-    data = _array(path, stored)
+    data = _array(path, stored, whole=not lost)
     axes, notes = _axes(described, dataset, stored.ndim)
     shared = origin(path, f"OME-Zarr {described.get('version') or dict(group.attrs['ome']).get('version')}")
     saved = restored(data, noted, shared, {each.name: each for each in axes})
@@ -89,16 +90,24 @@ def _image(path: Path, group: Any) -> list[Acquisition]:
     return found
 
 
-def _array(path: Path, stored: Any) -> Any:
+def _array(path: Path, stored: Any, *, whole: bool) -> Any:
     if stored.nbytes <= EAGER_BYTES:
         return np.asarray(stored[...])
-    return blockwise(
-        partial(_block, path, stored.path), stored.shape, np.dtype(stored.dtype), stored.chunks, name=path.name
+    read = partial(_block, path, stored.path, whole)
+    return blockwise(read, stored.shape, np.dtype(stored.dtype), stored.chunks, name=path.name)
+
+
+def _block(path: Path, array: str, whole: bool, place: tuple[slice, ...]) -> Any:
+    """Zarr takes a chunk that is missing for zeros: of an array that was ``whole``, it has been lost since."""
+    stored = zarr.open_array(path, path=array, mode="r")
+    ranges = (
+        range(at.start // n, -(-at.stop // n)) for at, n in zip(place, stored.shards or stored.chunks, strict=True)
     )
-
-
-def _block(path: Path, array: str, place: tuple[slice, ...]) -> Any:
-    return np.asarray(zarr.open_array(path, path=array, mode="r")[place])
+    for index in itertools.product(*ranges) if whole else ():
+        chunk = path / array / stored.metadata.encode_chunk_key(index)
+        if not chunk.is_file():
+            raise FileNotFoundError(f"chunk {chunk.relative_to(path)} is missing")
+    return np.asarray(stored[place])
 
 
 def _axes(described: dict[str, Any], dataset: dict[str, Any], ndim: int) -> tuple[list[Axis], list[str]]:

@@ -88,3 +88,35 @@ def test_real_file(shared_data: Path) -> None:
     assert found.data.shape == (1024, 1024)
     assert [axis.scale for axis in found.axes] == pytest.approx([0.0122465] * 2, rel=1e-5)
     assert found.metadata["dwell_time_us"] == 1
+
+
+def test_a_heap_that_hdf5_would_read_for_ever_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "texts.emd"
+    with h5py.File(path, "w") as file:
+        put(file, "image", np.zeros((3, 4)), plane())
+        for number in range(3):
+            file[f"text{number}"] = "λ" * (10 + number)
+    assert len(read(path)) == 1
+    content = bytearray(path.read_bytes())
+    at = content.index(b"GCOL")
+    end = at + int.from_bytes(content[at + 8 : at + 16], "little")
+    place = at + 16
+    while int.from_bytes(content[place : place + 2], "little"):  # not the free space
+        place += 16 + -(-int.from_bytes(content[place + 8 : place + 16], "little") // 8) * 8
+    assert int.from_bytes(content[place + 8 : place + 16], "little") == end - place
+    content[place + 8 : place + 16] = bytes(8)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"texts\.emd has a damaged heap of texts: copy it again"):
+        read(path)
+    path.write_bytes(content[: at + 9])
+    with pytest.raises(ValueError, match=r"texts\.emd is not a whole HDF5 file"):
+        read(path)
+
+
+def test_a_text_that_is_none_is_not_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.emd", "w") as file:
+        file.create_dataset("sequence", (1,), h5py.vlen_dtype(np.uint8))
+        file["text"] = "λ"
+        assert hdf5.text(file["text"]) == "λ"
+        with pytest.raises(ValueError, match=r"a\.emd has no text in /sequence: copy it again"):
+            hdf5.text(file["sequence"])
