@@ -121,7 +121,7 @@ def press_run(dock: Any) -> Layer:
     Raises
     ------
     RuntimeError
-        When the run ends without a layer, Run is disabled, or nothing has come after ten minutes.
+        When the run ends without a layer, Run is disabled, the dock is closed, or nothing has come after ten minutes.
     """
     if not dock.run_button.isEnabled():
         raise RuntimeError(f"Run is disabled: {dock.run_button.toolTip()}")
@@ -133,15 +133,18 @@ def press_run(dock: Any) -> Layer:
         loop.quit()
 
     dock.finished.connect(end)
+    dock.destroyed.connect(loop.quit)
     too_long = QTimer(loop)
     too_long.timeout.connect(loop.quit)
     too_long.start(TIMEOUT_S * 1000)
     dock.run_button.click()
     if not outcome:
         loop.exec()
-    dock.finished.disconnect(end)
     if not outcome:
-        raise RuntimeError(f"no result after {TIMEOUT_S} s: the machine may be too busy, run the demo again")
+        raise RuntimeError(
+            f"no result after {TIMEOUT_S} s, or the dock was closed: the machine may be too busy, run the demo again"
+        )
+    dock.finished.disconnect(end)
     if outcome[0] is None:
         raise RuntimeError("the run ended without a result: the notification in napari's window says why")
     return outcome[0]

@@ -57,14 +57,3 @@ def test_the_dock_follows_the_selection(make_napari_viewer, result):
     viewer.add_image(np.eye(3), name="broken", metadata={"invrecon": {"method": "magic"}})
     assert "broken: the record" in about.text.toPlainText()
     assert about.minimumSizeHint().width() <= 320
-
-
-@pytest.mark.gui
-def test_closed_it_is_kept_and_hears_nothing(make_napari_viewer, qtbot, result):
-    viewer = make_napari_viewer()
-    docked, about = viewer.window.add_plugin_dock_widget("napari-invrecon", "About this reconstruction")
-    docked.destroyOnClose()  # what its × does
-    qtbot.waitUntil(lambda: about.parent() is not None, timeout=5000)
-    before = about.text.toPlainText()
-    viewer.add_image(result.data, name="result", metadata={"invrecon": result.record})
-    assert about.text.toPlainText() == before

@@ -9,6 +9,7 @@ from napari.utils.events import disconnect_events
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal, Slot
 from qtpy.QtWidgets import QLayout, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
+from napari_invrecon.plugin.canvas_guard import guard
 from napari_invrecon.plugin.widgets.scroll import FormScroll
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class Dock(QWidget):
     def showEvent(self, event: QShowEvent) -> None:
         """Tab goes from the top down. Qt's own order is that in which widgets were made, with napari's in between."""
         super().showEvent(event)
+        window = _main_window(self)
+        if window is not None:
+            guard(self.viewer, window)
         for before, after in pairwise(_in_order(self)):
             QWidget.setTabOrder(before, after)
 
@@ -106,7 +110,7 @@ class Dock(QWidget):
         """Napari's × leaves a closed dock without an owner.
 
         Then the garbage collector would delete it in whichever thread it happens to work, and on PySide6 the process
-        ends. So the window that the dock was in keeps it, hidden.
+        ends. So the window that the dock was in takes it back, hidden, and Qt deletes it in the window's own thread.
         """
         super().changeEvent(event)
         if event.type() != QEvent.Type.ParentChange:
@@ -115,11 +119,9 @@ class Dock(QWidget):
         if owner is not None:
             self._docked = owner
             return
-        owner, self._docked = self._docked, None
-        while owner is not None and not isinstance(owner, QMainWindow):
-            owner = owner.parent()
-        if owner is not None:
-            self._window = owner
+        window, self._docked = _main_window(self._docked), None
+        if window is not None:
+            self._window = window
             QTimer.singleShot(0, self._retire)
 
     @Slot()
@@ -129,15 +131,23 @@ class Dock(QWidget):
             self.setParent(self._window)
             self.stop()
             self._stop_listening()
+            self.deleteLater()
 
     def _stop_listening(self) -> None:
-        """Hear nothing of the viewer any more: a closed dock would be at work at every change of a layer."""
+        """Hear nothing of the viewer any more: what Python keeps of a closed dock has no Qt half to work with."""
         viewer = self.viewer
         layers = viewer.layers
         groups = (viewer.events, layers.events, layers.selection.events, viewer.dims.events, viewer.scene.camera.events)
         for group in (*groups, *(layer.events for layer in layers)):
             for listener in (self, *self.findChildren(QObject)):
                 disconnect_events(group, listener)
+
+
+def _main_window(within: QObject | None) -> QMainWindow | None:
+    """The window that it belongs to, also as a dock that floats."""
+    while within is not None and not isinstance(within, QMainWindow):
+        within = within.parent()
+    return within
 
 
 def _in_order(widget: QWidget) -> Iterator[QWidget]:
