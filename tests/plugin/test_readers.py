@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import h5py
 import mrcfile
 import numpy as np
@@ -13,7 +15,7 @@ from dropped import DROPPED, Row
 from napari.settings import get_settings
 from napari.utils.notifications import NotificationSeverity, notification_manager
 
-from napari_invrecon.io import lazy, raw, rosetta, rosetta_apart
+from napari_invrecon.io import Acquisition, Axis, hdf5, lazy, ome_zarr, raw, rosetta, rosetta_apart, tif, write
 from napari_invrecon.plugin import readers
 
 if TYPE_CHECKING:
@@ -346,23 +348,74 @@ def test_a_folder_of_single_tilts_asks_which_reader(
     assert "expected two or more images with a tilt angle each, found 0 in 0 files" in told.message
 
 
+def write_large(folder: Path, suffix: str) -> Path:
+    """40 planes (16, 16) of their pixels' numbers, too large to be read at once, one plane or a few in a block."""
+    planes = np.arange(40 * 256, dtype=np.int16).reshape(40, 16, 16)
+    path = folder / f"large{suffix}"
+    if suffix == ".mrcs":
+        return write_mrc(path, planes)
+    if suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            group = file.create_group("data/planes")
+            group.attrs["emd_group_type"] = 1
+            group.create_dataset("data", data=planes, chunks=(1, 16, 16))
+            for number, n in enumerate(planes.shape, 1):
+                group[f"dim{number}"] = np.arange(n, dtype=float)
+        return path
+    lazy_planes = da.from_array(planes, chunks=(1, 16, 16))
+    write(path, Acquisition(lazy_planes, tuple(Axis(name, "nm", 1.0) for name in "zyx"), "large", "volume"))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mrcs", ".tif", ".h5", ".zarr"])
 def test_a_file_that_vanishes_is_an_error_and_the_window_lives(
-    viewer: Viewer, drop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    viewer: Viewer, drop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    monkeypatch.setattr(raw, "EAGER_BYTES", 100)
+    for module in (raw, tif, hdf5, ome_zarr):
+        monkeypatch.setattr(module, "EAGER_BYTES", 100)
     monkeypatch.setattr(lazy, "BLOCK_BYTES", 1000)
-    path = write_mrc(tmp_path / "large.mrcs", np.arange(40 * 16 * 16, dtype=np.int16).reshape(40, 16, 16))
-    drop(viewer, path)
+    path = write_large(tmp_path, suffix)
+    viewer.open(path, plugin=PLUGIN)  # of some, napari has a reader too
     layer = viewer.layers[-1]
-    content = path.read_bytes()
-    path.write_bytes(content[:5000])  # cut short; a mapped file would end the process here
-    with pytest.raises(OSError, match=r"large\.mrcs: a part of it cannot be read any more"):
-        viewer.dims.set_point(0, 35)
-    path.unlink()  # and gone
+    assert isinstance(layer.data, da.Array)
+
+    def shown(plane: int) -> None:
+        viewer.dims.set_point(0, plane * layer.scale[0] + layer.translate[0])
+        np.testing.assert_array_equal(np.asarray(layer._data_view).ravel()[:3], plane * 256 + np.arange(3))
+
+    shown(5)
+    whole = path.rename(tmp_path / "whole")
+    if whole.is_dir():
+        shutil.copytree(whole, path)
+        for chunk in [each for each in path.rglob("[0-9]*") if each.is_file()]:
+            chunk.unlink()
+    else:
+        path.write_bytes(whole.read_bytes()[:5000])  # cut short; a mapped file would end the process here
+    with pytest.raises(OSError, match=r"large.*: a part of it cannot be read any more"):
+        shown(35)
+    shutil.rmtree(path) if path.is_dir() else path.unlink()  # and gone
     with pytest.raises(OSError, match=r"connect its drive again"):
-        viewer.dims.set_point(0, 20)
+        shown(20)
     assert layer in viewer.layers
     drop(viewer, write_mrc(tmp_path / "other.mrc", np.ones((3, 4), np.float32)))
-    path.write_bytes(content)
-    viewer.dims.set_point(0, 30)
-    np.testing.assert_array_equal(np.asarray(layer._data_view).ravel()[:3], 30 * 256 + np.arange(3))
+    assert viewer.layers[-1].name == "other"
+    whole.rename(path)
+    shown(30)
+
+
+def test_scrolling_past_the_end_of_a_file_on_the_slider_is_told_once(
+    viewer: Viewer, drop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: Any
+) -> None:
+    """As a user meets it: Qt's slider moves, nobody catches the error, napari shows it."""
+    monkeypatch.setattr(raw, "EAGER_BYTES", 100)
+    monkeypatch.setattr(lazy, "BLOCK_BYTES", 1000)
+    path = write_large(tmp_path, ".mrcs")
+    drop(viewer, path)
+    path.unlink()
+    slider = viewer.window._qt_viewer.dims.slider_widgets[0].slider
+    with qtbot.captureExceptions() as raised:
+        slider.setValue(20)
+    assert [type(each[1]) for each in raised] == [OSError]
+    viewer.layers[-1].visible = False
+    slider.setValue(3)
+    assert viewer.dims.current_step[0] == 3

@@ -1,6 +1,8 @@
 """Cutting, order, cancelling and memory of the blocked solver."""
 
 import gc
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -111,3 +113,28 @@ def test_blocks_meet_without_a_seam(regulariser, monkeypatch):
     parts = ir.deconvolve(y, ir.gaussian_psf(1.5), **options)
     assert parts.record["blocks"]["count"] == 4
     assert np.abs(parts.data - whole.data).max() < 1e-3 * np.ptp(y)
+
+
+LEFT_WITH_A_STORE = """
+import sys
+from pathlib import Path
+from napari_invrecon.recon import blocks, resources
+
+resources.use(resources.Resources(scratch=Path(sys.argv[1])))
+kept = blocks.as_result(blocks.allocate((8, 8), False, 4))
+print(len(list(Path(sys.argv[1]).iterdir())))
+exec(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("end", ["pass", "sys.exit(3)", "raise RuntimeError"])
+def test_scratch_files_go_when_the_program_ends(tmp_path, end):
+    ended = subprocess.run(
+        [sys.executable, "-c", LEFT_WITH_A_STORE, str(tmp_path), end],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.stdout == "1\n", ended.stderr
+    assert list(tmp_path.iterdir()) == []
