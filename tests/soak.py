@@ -15,33 +15,60 @@ import time
 import traceback
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import psutil
+from fusion_window import ELEMENTS, add_haadf, add_maps, scene
+from napari.layers import Layer
 from napari.utils.notifications import ErrorNotification, notification_manager
 from phantoms import image
 from qtpy.QtCore import QEventLoop, QThreadPool, qInstallMessageHandler
 from qtpy.QtWidgets import QApplication
+from superqt import QCollapsible
 from tilt_phantoms import line_integrals, particles
+from tilt_window import PLUGIN
 
-PLUGIN = "napari-invrecon"
+from napari_invrecon.plugin.shared_axes import keep_units
+
 HANG_S = 240
 MOST_LAYERS = 7
 LATEST_S = 0.6  # after the start that something is done in the middle
 OF_ONE_RUN = ("invrecon", "invrecon-tilts")  # threads of a run's own; other pools stay, with one a core
 
 TILTS = np.arange(-60.0, 61.0, 8.0)
+ENERGIES = 400 + 2.0 * np.arange(120)
+
+
+def by_image(dock, layers):
+    """The layer, where the dock has not chosen it by itself."""
+    if dock.image.value is not layers[0] and layers[0] in dock.image.choices:
+        dock.image.value = layers[0]
+
+
+def by_spectra(dock, layers):
+    """The layer, and an element to map."""
+    by_image(dock, layers)
+    if not dock.elements.windows:
+        dock.elements.add_element("O")
+
+
+def by_pair(dock, layers):
+    """The HAADF image, and its maps."""
+    dock.haadf.value = layers[0]
+    dock.maps.choose(dict(zip(layers[1:], ELEMENTS, strict=True)))
 
 
 @dataclass(frozen=True)
 class Player:
-    """A dock, a button of it, the layer that it needs, and settings with which a run takes half a second or so."""
+    """A dock, a button of it, the layers that it needs, and settings with which a run takes half a second or so."""
 
     dock: str
     button: str
     source: str
     settings: tuple[dict[str, object], ...]
+    choose: Callable = by_image
 
 
 PLAYERS = {
@@ -69,34 +96,72 @@ PLAYERS = {
             {"algorithm": "tv", "n_iter": 20},
         ),
     ),
+    "fuse": Player(
+        "Fuse",
+        "run_button",
+        "pair",
+        ({"coupling": "edges", "n_iter": 30}, {"coupling": "none", "n_iter": 30}, {"coupling": "both", "n_iter": 20}),
+        by_pair,
+    ),
+    "map": Player("Spectrum", "run_button", "spectra", ({},), by_spectra),
 }
 
 
 def add_image(viewer):
     """An image as the reader makes it."""
     counts = image("particles", 1.5, 200, size=64)[1]
-    return viewer.add_image(counts, name="image", scale=(0.5, 0.5), units=("nm", "nm"), axis_labels=("y", "x"))
+    return [viewer.add_image(counts, name="image", scale=(0.5, 0.5), units=("nm", "nm"), axis_labels=("y", "x"))]
 
 
 def add_tilts(viewer):
     """A tilt series as the reader makes it."""
-    return viewer.add_image(
-        line_integrals(particles(8, seed=3), TILTS, 16, 32).astype(np.float32)[:, None],
-        name="tilts",
-        scale=(8.0, 1.5, 1.5, 1.5),
-        translate=(-60.0, 0.0, 0.0, 0.0),
-        units=("degree", "nm", "nm", "nm"),
-        axis_labels=("tilt", "z", "y", "x"),
-        metadata={"acquisition": {"kind": "tilt series", "angles_deg": TILTS.tolist(), "angles_from": "tilts.rawtlt"}},
-    )
+    tilts = line_integrals(particles(8, seed=3), TILTS, 16, 32).astype(np.float32)
+    acquisition = {"kind": "tilt series", "angles_deg": TILTS.tolist(), "angles_from": "tilts.rawtlt"}
+    return _add(viewer, tilts, "tilt", "degree", 8.0, -60.0, acquisition)
 
 
-SOURCES = {"image": add_image, "tilts": add_tilts}
+def add_spectra(viewer):
+    """An EELS spectrum image as the reader makes it: oxygen in its left half."""
+    mean = 40 * (ENERGIES / 400) ** -3.0
+    edge = np.where(ENERGIES >= 532, 12 * np.exp(-(ENERGIES - 532) / 40), 0)
+    y = mean[:, None, None] + edge[:, None, None] * (np.arange(16) < 8) * np.ones((12, 1))
+    axes = [
+        {"name": "energy", "unit": "eV", "scale": 2.0, "offset": 400.0},
+        *({"name": name, "unit": "nm", "scale": 1.5, "offset": 0.0} for name in "yx"),
+    ]
+    acquisition = {"kind": "spectrum image", "file_name": "oxide.dm3", "voltage_kv": 200.0, "axes": axes}
+    return _add(viewer, np.random.default_rng(0).poisson(y).astype(np.uint16), "energy", "eV", 2.0, 400.0, acquisition)
+
+
+def add_pair(viewer):
+    """An HAADF image and maps of its field."""
+    haadf, counts = scene()
+    return [add_haadf(viewer, haadf), *add_maps(viewer, counts)]
+
+
+def _add(viewer, data, label, unit, step, first, acquisition):
+    """Planes (y, x) along an axis that is no length, beside whatever is open."""
+    keywords = {
+        "name": acquisition["kind"],
+        "scale": (step, 1.5, 1.5, 1.5),
+        "translate": (first, 0.0, 0.0, 0.0),
+        "units": (unit, "nm", "nm", "nm"),
+        "axis_labels": (label, "z", "y", "x"),
+        "metadata": {"acquisition": acquisition},
+    }
+    (placed,) = keep_units([(data[:, None], keywords, "image")], viewer.layers)
+    return [viewer.add_layer(Layer.create(*placed))]
+
+
+SOURCES = {"image": add_image, "tilts": add_tilts, "spectra": add_spectra, "pair": add_pair}
 
 
 @dataclass
 class Told:
-    """What is reported: how often each thing was done, every fault, and the memory (MB) and threads after each run."""
+    """What is reported: how often each thing was done, every fault, and what there is after each run.
+
+    ``memory_mb`` and ``threads`` of the process, ``layers`` that are alive, in the viewer or not, and ``widgets``.
+    """
 
     runs: Counter = field(default_factory=Counter)
     ended: Counter = field(default_factory=Counter)
@@ -105,6 +170,8 @@ class Told:
     qt: Counter = field(default_factory=Counter)
     memory_mb: list[float] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
+    layers: list[int] = field(default_factory=list)
+    widgets: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
 
@@ -116,10 +183,11 @@ class Soak:
         self.told = Told()
         self.verbose = False
         self.removed: list[tuple[str, weakref.ref]] = []
+        self.closed: list[tuple[str, weakref.ref]] = []
         self._players = players
         self._rng = np.random.default_rng(seed)
         self._docks: dict[str, tuple] = {}
-        self._sources: dict[str, weakref.ref] = {}
+        self._sources: dict[str, list[weakref.ref]] = {}
         self._ready = self._action = self.last = ""
         viewer.layers.events.removed.connect(self._note_removed)
 
@@ -139,18 +207,19 @@ class Soak:
 
     # ------------------------------------------------------------------------------------------------------ one run
 
-    def run(self) -> None:
-        """One run of a random dock, with something in the middle and something afterwards."""
+    def run(self, name: str = "") -> None:
+        """One run of a player, a random one unless named, with something in the middle and something afterwards."""
         begin = time.monotonic()
-        name = str(self._rng.choice(list(self._players)))
+        name = name or str(self._rng.choice(list(self._players)))
         player = self._players[name]
         self._ready = name
-        source = self._source(player.source)
+        layers = self._source(player.source)
         dock = self._dock(player.dock)
-        if dock.image.value is not source and source in dock.image.choices:
-            dock.image.value = source
+        player.choose(dock, layers)
         dock.settings.set_values(dict(player.settings[self._rng.integers(len(player.settings))]))
-        dock.lam.value = 0.01 if self._rng.random() < 0.7 else None
+        given = self._rng.random() < 0.7
+        if hasattr(dock, "lam"):
+            dock.lam.value = 0.01 if given else None
         self.told.runs[name] += 1
         if self.verbose:
             print(name, dock.settings.values().get("regulariser", dock.settings.values().get("algorithm")), flush=True)  # noqa: T201
@@ -166,7 +235,7 @@ class Soak:
         if _alive(dock):
             dock.finished.disconnect(results.append)
         self.told.ended["a layer" if results and results[0] is not None else "nothing"] += 1
-        del results, source, button
+        del results, layers, button
         self._afterwards()
         self._settle()
         self.told.seconds.append(time.monotonic() - begin)
@@ -181,9 +250,10 @@ class Soak:
         self._settle()
         _events(0.3)
         gc.collect()
-        for name, ref in self.removed:
-            if ref() is not None:
-                self._fault(f"the layer {name!r} was removed and is still alive; held by {_holders(ref())}")
+        for what, gone in (("layer", self.removed), ("dock", self.closed)):
+            for name, ref in gone:
+                if ref() is not None:
+                    self._fault(f"the {what} {name!r} was removed and is still alive; held by {_holders(ref())}")
 
     # ---------------------------------------------------------------------------------------------------- what is done
 
@@ -208,7 +278,8 @@ class Soak:
         elif action == "done":
             dock.run_row.done_button.click()
         elif action == "delete the source":
-            layer = self._sources[player.source]()
+            refs = self._sources[player.source]
+            layer = refs[self._rng.integers(len(refs))]()
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
         elif action == "delete all layers":
@@ -271,9 +342,7 @@ class Soak:
 
     def _toggle_section(self) -> None:
         for _, dock in self._docks.values():
-            sections = [each for each in (dock.lambda_panel.section, getattr(dock, "why", None)) if each is not None]
-            for each in sections:
-                section = getattr(each, "section", each)
+            for section in dock.findChildren(QCollapsible):
                 if section.isExpanded():
                     section.collapse()
                 else:
@@ -284,13 +353,16 @@ class Soak:
 
     # ----------------------------------------------------------------------------------------------------- the window
 
-    def _source(self, key: str):
-        """The layer of a kind of data; opened again where it was deleted."""
-        known = self._sources.get(key, lambda: None)()
-        if known is None or known not in self.viewer.layers:
-            known = SOURCES[key](self.viewer)
-            self._sources[key] = weakref.ref(known)
-        return known
+    def _source(self, key: str) -> list:
+        """The layers of a kind of data; opened again where one was deleted."""
+        known = [ref() for ref in self._sources.get(key, [])]
+        there = [each for each in known if each is not None and each in self.viewer.layers]
+        if len(there) < max(len(known), 1):
+            for each in there:
+                self.viewer.layers.remove(each)
+            there = SOURCES[key](self.viewer)
+            self._sources[key] = [weakref.ref(each) for each in there]
+        return there
 
     def _dock(self, title: str):
         if title not in self._docks:
@@ -298,7 +370,8 @@ class Soak:
         return self._docks[title][1]
 
     def _close_dock(self, title: str) -> None:
-        docked, _ = self._docks.pop(title)
+        docked, dock = self._docks.pop(title)
+        self.closed.append((title, weakref.ref(dock)))
         docked.destroyOnClose()  # what its × does
 
     def _settle(self) -> None:
@@ -315,6 +388,8 @@ class Soak:
         gc.collect()
         self.told.memory_mb.append(psutil.Process().memory_info().rss / 2**20)
         self.told.threads.append(psutil.Process().num_threads())
+        self.told.layers.append(len(self.viewer.layers) + sum(ref() is not None for _, ref in self.removed))
+        self.told.widgets.append(len(QApplication.allWidgets()))
 
     def _wait(self, until, what: str) -> None:
         end = time.monotonic() + HANG_S
@@ -347,7 +422,8 @@ def _alive(dock) -> bool:
 
 
 def _busy(dock) -> bool:
-    parts = (getattr(dock, name, None) for name in ("preview", "why", "lines", "lambda_panel", "compare", "run_row"))
+    names = ("preview", "why", "lines", "lambda_panel", "compare", "live", "spectrum", "run_row")
+    parts = (getattr(dock, name, None) for name in names)
     return any(getattr(each, "busy", False) or getattr(each, "running", False) for each in parts if each is not None)
 
 

@@ -71,11 +71,14 @@ def show(told, arguments: argparse.Namespace) -> None:
     for title, counted in (("run of", told.runs), ("gave", told.ended), ("done meanwhile", told.done), ("Qt", told.qt)):
         print(f"  {title}: {', '.join(f'{name} {n}' for name, n in counted.most_common()) or 'nothing'}")
     print(f"  seconds a run, median: {np.median(told.seconds):.2f}; all in all {sum(told.seconds):.0f}")
-    print(f"  threads of the process: {min(told.threads)} to {max(told.threads)}, at the end {told.threads[-1]}")
     curve = np.array(told.memory_mb)
     warm = len(curve) // 4
     last = curve[-max(1, len(curve) // 10) :]
     first = curve[warm : warm + len(last)]
+    print("  medians of each quarter:  threads  layers alive  widgets  memory/MB")
+    for number, runs in enumerate(np.array_split(np.arange(len(curve)), 4), 1):
+        medians = [np.median(np.array(each)[runs]) for each in (told.threads, told.layers, told.widgets, curve)]
+        print("  {:25d} {:8.0f} {:13.0f} {:8.0f} {:10.0f}".format(number, *medians))
     print("  memory after each tenth run:")
     low = curve.min() // BAR_MB * BAR_MB
     for number in range(0, len(curve), STEP):
