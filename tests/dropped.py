@@ -56,7 +56,7 @@ DROPPED: dict[str, list[Row]] = {
         Row("06-SI Survey Image [uncalibrated]", (512, 512), (1, 1), "nm nm", None),
     ],
     "dm_eels/DMReader_SI-HAADF.dm3": [
-        Row("06-HAADF [uncalibrated]", (1568, 192), (1, 1), "nm nm", None),
+        Row("06-HAADF [uncalibrated]", (1568, 192), (1 / 32, 1 / 32), "nm nm", None),
     ],
     "dm_eels/DMReader_SpectrumImage_SI-EELS.dm3": [
         Row("06-EELS Spectrum Image [uncalibrated]", (1024, 1, 49, 6), (0.5, 1, 1, 1), "eV nm nm nm", None),

@@ -165,7 +165,15 @@ def _unit(axis: Axis) -> str:
 
 
 def _shown(axis: Axis) -> tuple[str, float, float]:
-    """(unit, scale, translate) in napari: an uncalibrated axis counts pixels, any other keeps its numbers."""
+    """(unit, scale, translate) in napari: an uncalibrated axis counts pixels, any other keeps its numbers.
+
+    Where a file says that its pixels are a whole fraction of another image's (scanned within each pixel of a spectrum
+    image), they are shown so, and both fields begin at the same edge.
+    """
+    if axis.unit == "pixel" and axis.name in ("y", "x") and 0 < axis.scale < 1:
+        times = round(1 / axis.scale)
+        if math.isclose(times * axis.scale, 1.0, rel_tol=1e-6):
+            return _unit(axis), 1 / times, (1 / times - 1) / 2
     if axis.unit == "pixel" or axis.name == "frame":
         return _unit(axis), 1.0, 0.0
     return _unit(axis), axis.scale or 1.0, axis.offset

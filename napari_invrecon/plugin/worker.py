@@ -30,7 +30,7 @@ MakeSteps = Callable[[], Steps[Any]]
 
 _PROGRESS_MS = 50
 _DEBOUNCE_MS = 40
-_PATIENCE_S = 0.3
+_PATIENCE_S = 2.0
 
 
 class _Signals(WorkerBaseSignals):
@@ -227,7 +227,7 @@ class LatestOnly(QObject):
     and nothing comes of a request that has been replaced, not even its error.
 
     With ``follow`` a request starts at once, and one that comes while another runs lets it finish if it has begun less
-    than 0.3 s ago: what is quick enough is shown on the way, however fast requests come.
+    than 2 s ago: what is quick enough is shown on the way, however fast requests come.
     """
 
     ready = Signal(object)

@@ -63,7 +63,8 @@ def test_falling_tilts_read_true_on_the_slider() -> None:
 @pytest.mark.parametrize(
     ("kind", "axes", "name", "scale"),
     [
-        ("image", (Axis("y", scale=0.03125), Axis("x", scale=0.03125)), "signal [uncalibrated]", (1, 1)),
+        ("image", (Axis("y", scale=0.3), Axis("x", scale=2.0)), "signal [uncalibrated]", (1, 1)),
+        ("image", (Axis("y", scale=1 / 32), Axis("x", scale=1 / 32)), "signal [uncalibrated]", (1 / 32, 1 / 32)),
         ("diffraction", (Axis("y", "1/nm", 0.17), Axis("x", "1/nm", 0.17)), "signal [1/nm]", (0.17, 0.17)),
         ("diffraction", (Axis("y", "degree", 0.01), Axis("x", "degree", 0.01)), "signal [degree]", (0.01, 0.01)),
         ("spectrum image", (ENERGY, Axis("y"), Axis("x")), "signal [uncalibrated]", (0.25, 1, 1, 1)),
@@ -128,3 +129,14 @@ def test_maps_add_up_in_colours_of_their_elements(together: str) -> None:
 
 def test_images_are_grey() -> None:
     assert layer("image", (Y, X)).colormap.name == "gray"
+
+
+def test_a_scan_within_the_pixels_of_another_lies_over_it() -> None:
+    """Digital Micrograph's HAADF of a spectrum image, 32 times finer, neither of them calibrated."""
+    fine, coarse = (
+        layer("image", (Axis("y", scale=1 / 32), Axis("x", scale=1 / 32))),
+        layer("image", (Axis("y"), Axis("x"))),
+    )
+    first = [each.translate - np.array(each.scale) / 2 for each in (fine, coarse)]
+    np.testing.assert_allclose(*first)
+    assert pixel_size_nm(fine) is None

@@ -17,6 +17,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QObject, QThread, QThreadPool, QTimer
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
+from napari_invrecon.plugin import worker
 from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.widgets.run_row import RunRow
 from napari_invrecon.plugin.worker import LatestOnly, Run
@@ -613,7 +614,8 @@ def test_latest_only_that_follows_shows_some_on_the_way_and_always_the_last(qtbo
     assert ready == sorted(ready)
 
 
-def test_latest_only_that_follows_stops_what_takes_long(qtbot, owner):
+def test_latest_only_that_follows_stops_what_takes_long(qtbot, owner, monkeypatch):
+    monkeypatch.setattr(worker, "_PATIENCE_S", 0.2)
     started, ready = [], []
     preview = LatestOnly(owner, follow=True)
     preview.ready.connect(ready.append)
