@@ -162,7 +162,8 @@ def table(rows: list[dict[str, Any]]) -> None:
             db, off = np.array(row[method] or [(np.nan, np.nan)], float).T
             spread = f" ± {db.std(ddof=1):.1f}" if len(db) > 1 else ""
             absolute = "" if np.isnan(off).all() else f" ({off.mean():.2f})"
-            cells.append("error" if np.isnan(db).all() else f"{db.mean():.1f}{spread}{absolute}")
+            failed = "error" if row[method] else ""
+            cells.append(failed if np.isnan(db).all() else f"{db.mean():.1f}{spread}{absolute}")
         print(f"| {kind}{'' if case == 'plain' else ', ' + case} | {law} | {counts} | {' | '.join(cells)} |")
 
 
