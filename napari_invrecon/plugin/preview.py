@@ -22,7 +22,7 @@ from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.closed_form import closed_form
 from napari_invrecon.recon.deblurring import deblur, fill_gaps, make_prior
 from napari_invrecon.recon.deconvolution_lambda import choose_lambda
-from napari_invrecon.recon.deconvolution_scene import Scene, prepare
+from napari_invrecon.recon.deconvolution_scene import Scene, only_the_mean_is_left, prepare
 from napari_invrecon.recon.lambda_choice import LambdaCurve
 from napari_invrecon.recon.operators import Array, fft_workers, transfer_function
 from napari_invrecon.recon.regularisers import Regulariser
@@ -43,7 +43,7 @@ _NAME = "preview"
 class Looked:
     """The pixels of ``where`` deconvolved, the λ, and the curve where λ was chosen from it.
 
-    ``final``: converged, as far as a run would be.
+    ``final``: converged, as far as a run would be. ``bare``: nothing but the mean is left.
     """
 
     inputs: Inputs
@@ -53,6 +53,7 @@ class Looked:
     rule: str
     curve: LambdaCurve | None
     final: bool
+    bare: bool
 
 
 class Preview(OwnedLayer):
@@ -195,7 +196,9 @@ def _look(inputs: Inputs, where: tuple[slice, ...], known: _Known) -> Steps[Look
     piece = known.piece
 
     def look(x: Array, *, final: bool) -> Looked:
-        return Looked(inputs, scene.restore(x, piece.y.shape, piece.block), where, lam, rule, known.curve, final)
+        bare = only_the_mean_is_left([scene.spans(x, piece.y, piece.block)])
+        data = scene.restore(x, piece.y.shape, piece.block)
+        return Looked(inputs, data, where, lam, rule, known.curve, final, bare)
 
     steps = _solve(piece, scene.blur, lam)
     shown, last = None, time.monotonic()

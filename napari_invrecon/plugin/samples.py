@@ -84,8 +84,8 @@ def lecture_deblurring_1d() -> list[LayerDataTuple]:
 
     data, keywords, kind = band(kernel, "three peaks, kernel", 20.0, {})
     return [
+        band(truth, "three peaks, true", 0.0, {}),  # the first, as napari moves the view to it
         (data, keywords | {"visible": False}, kind),
-        band(truth, "three peaks, true", 0.0, {}),
         band(measured, "three peaks", 10.0, known),
     ]
 

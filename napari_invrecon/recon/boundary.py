@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from napari_invrecon.recon.operators import Array
 
 
+_NEIGHBOURS = 3  # pixels: the reach of two levels of wavelets
+
+
 @dataclass(frozen=True)
 class Frame:
     """An image of ``inner`` shape inside a periodic field of ``shape``, ``before`` pixels from its first corner.
@@ -47,13 +50,16 @@ def periodic_frame(shape: Sequence[int]) -> Frame:
 def mirror_frame(shape: Sequence[int], margins: Sequence[tuple[int, int]]) -> Frame:
     """Room for a mirrored margin of (before, after) pixels on each axis, and for a seam in which the two ends meet.
 
-    Where margins would pass half the image, the whole image is mirrored once (period 2n), which needs no seam.
+    Where margins would pass half the image, the whole image is mirrored once (period 2n), which needs no seam. An axis
+    of one pixel has nothing to mirror.
     """
     field, before, seam = [], [], []
     for n, (low, high) in zip(shape, margins, strict=True):
         size = int(fft.next_fast_len(n + low + high + max(8, (low + high) // 4), real=True))
         meeting = size - n - low - high
-        if size >= 2 * n:
+        if n == 1:
+            size, low, meeting = 1, 0, 0
+        elif size >= 2 * n:
             size, low, meeting = 2 * n, n // 2, 0
         field.append(size)
         before.append(low)
@@ -64,10 +70,11 @@ def mirror_frame(shape: Sequence[int], margins: Sequence[tuple[int, int]]) -> Fr
 def open_frame(shape: Sequence[int], psf_shape: Sequence[int]) -> Frame:
     """Room around the image for all that the PSF can bring in, where the unknown is free: nothing is assumed there.
 
-    Behind it, a gap keeps the two ends of the periodic field apart.
+    At least as much room as a regulariser looks around a pixel. Behind it, a gap keeps the two ends of the periodic
+    field apart. An axis of one pixel has no neighbours, and needs no room.
     """
-    before = tuple(p // 2 for p in psf_shape)
-    wanted = [n + 2 * b + max(8, b) for n, b in zip(shape, before, strict=True)]
+    before = tuple(0 if n == 1 else max(p // 2, _NEIGHBOURS) for n, p in zip(shape, psf_shape, strict=True))
+    wanted = [n if n == 1 else n + 2 * b + max(8, b) for n, b in zip(shape, before, strict=True)]
     field = tuple(int(fft.next_fast_len(n, real=True)) for n in wanted)
     after = tuple(f - n - b for f, n, b in zip(field, shape, before, strict=True))
     return Frame(tuple(shape), field, before, after)

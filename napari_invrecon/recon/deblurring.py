@@ -125,16 +125,15 @@ def deblur(
         y = fill_gaps(y, weights)
     if start is None:
         start = _smooth_start(blur, y, max(lam, _START_LAM), frame)
-    plain = blur.boundary != "masked" and weights is None and blur.noise == "gaussian"
-    fidelity = least_squares(y, weights) if blur.noise == "gaussian" else poisson(y, blur.background, weights)
     if blur.regulariser == "roughness":
-        window = Window(fidelity, frame.view)
+        window = _window(blur, y, weights, frame)
         x = yield from smooth_amplitude(window, otf, lam, start, n_steps=blur.n_iter, tolerance=blur.tolerance)
         return x
+    plain = blur.boundary != "masked" and weights is None and blur.noise == "gaussian"
     prior = prior or make_prior(blur, y, missing, threads)
     assert prior is not None
     x = yield from admm(
-        mirror(y, frame) if plain else Window(fidelity, frame.view),
+        mirror(y, frame) if plain else _window(blur, y, weights, frame),
         otf,
         prior,
         lam,
@@ -145,6 +144,24 @@ def deblur(
         threads=threads,
     )
     return x
+
+
+def _window(blur: Blur, y: Array, weights: Array | None, frame: Frame) -> Window:
+    """D of the image, beyond which x is free, or of the field that the boundary continues it to."""
+    view = frame.view
+    if blur.boundary != "masked":
+        view = tuple(slice(0, n) for n in frame.shape)
+        y, weights = mirror(y, frame), None if weights is None else mirror(weights, frame)
+    return Window(least_squares(y, weights) if blur.noise == "gaussian" else poisson(y, blur.background, weights), view)
+
+
+def count_data(
+    blur: Blur, y: Array, weights: Array | None, missing: tuple[tuple[int, int], ...] | None = None
+) -> float:
+    """How many data D runs over: those of the image, or of the field that the boundary continues it to."""
+    frame = blur.frame(y.shape, missing)
+    counted = np.ones_like(y) if weights is None else weights
+    return float(np.count_nonzero(counted if blur.boundary == "masked" else mirror(counted, frame)))
 
 
 def make_prior(

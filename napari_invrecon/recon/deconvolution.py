@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_invrecon.recon import blocks, lambda_choice
-from napari_invrecon.recon.deblurring import RegulariserName, count_iterations, deblur, halo, with_iterations
+from napari_invrecon.recon.deblurring import (
+    RegulariserName,
+    count_data,
+    count_iterations,
+    deblur,
+    halo,
+    with_iterations,
+)
 from napari_invrecon.recon.deconvolution_lambda import busiest_piece, choose_lambda, lambda_steps
-from napari_invrecon.recon.deconvolution_scene import Scene, prepare
+from napari_invrecon.recon.deconvolution_scene import Scene, Spans, only_the_mean_is_left, prepare
 from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
 from napari_invrecon.recon.operators import Array, fft_workers
 from napari_invrecon.recon.probe import describe_psf
@@ -34,7 +41,6 @@ _ITERATIVE_BYTES = {  # likewise
     "l2": 150, "tikhonov": 100, "tv": 80, "l1": 80, "wavelet": 200, "roughness": 190, "denoiser": 340
 }  # fmt: skip
 _FAR = 3.0  # times the scale: how far from zero the data lie if they have a black level
-_BARE = 0.03  # of the scale: a result that varies less shows nothing
 _AT_MOST = "the most iterations allowed"
 
 
@@ -54,8 +60,8 @@ def deconvolve(
         h: as many axes as are to be deconvolved, any size up to the image's, its centre at index n // 2; or a model
         such as `GaussianPSF`.
     weights : array, optional
-        1 for pixels that count, 0 for those that do not (dead, saturated, out of view), or anything between; the shape
-        of the image or of its last axes.
+        1 for pixels that count, 0 for those that do not (dead, saturated, out of view); w between for those with 1/w
+        times the noise variance, D = Σ w(h ⋆ x − y)². The shape of the image or of its last axes.
     reference : array of bool, optional
         True over a region in which the object is known to be flat (vacuum, a bare support), for ``lam_rule``
         "reference"; the shape of the image's last axes.
@@ -129,25 +135,27 @@ def deconvolution(
 
     history: list[Iterate] = []
     masked: list[int] = []  # pixels without a weight, of each piece
-    asked = bare = False
+    empty: list[blocks.Block] = []  # pieces without any other
+    spans: list[Spans] = []
+    asked = False
     if len(pieces) == 1:
         y, w = scene.read(pieces[0].read)
         steps = deblur(blur, y, lam, w, missing=pieces[0].missing, threads=fft_workers())
         masked.append(0 if w is None else int(np.count_nonzero(w == 0)))
-        n_data = float(y.size if w is None else w.sum(dtype=np.float64))
+        n_data = count_data(blur, y, w, pieces[0].missing)
         x, asked = yield from _shown(steps, scene, curve, lam, pieces[0], n_data, history)
         out[pieces[0].core] = scene.restore(x, y.shape, pieces[0])
-        bare = (
-            float(np.ptp(scene.blur.frame(y.shape, pieces[0].missing).crop(x)))
-            < _BARE
-            < float(np.nanmax(y) - np.nanmin(y))
-        )
+        spans.append(scene.spans(x, y, pieces[0]))
     else:
 
         def solve(block: blocks.Block) -> Array:
             y, w = scene.read(block.read)
             masked.append(0 if w is None else int(np.count_nonzero(w[block.inside[-ndim:]] == 0)))
+            if w is not None and not w.any():
+                empty.append(block)
+                return np.full([part.stop - part.start for part in block.core], np.nan, np.float32)
             x = finish(deblur(blur, y, lam, w, missing=block.missing))
+            spans.append(scene.spans(x, y, block))
             return scene.restore(x, y.shape, block)
 
         width = fft_workers()
@@ -183,7 +191,7 @@ def deconvolution(
         residual_over_noise=_finite(history[-1].residual if history else curve.residual_over_noise(lam)),
         n_iter=history[-1].step if history else 1 if scene.closed_form else blur.n_iter,
         stopped=stopped,
-        remarks=_remarks(scene, stopped, settings, bare=bare),
+        remarks=_remarks(scene, stopped, settings, spans, len(empty)),
         heuristic=settings.heuristic,
         residual=[_finite(float(f"{i.residual:.6g}")) for i in history],
         objective=[_finite(float(f"{i.objective:.8g}")) for i in history],
@@ -283,10 +291,14 @@ def _why_stopped(scene: Scene, blur: Blur, history: list[Iterate], n_blocks: int
     return _AT_MOST
 
 
-def _remarks(scene: Scene, stopped: str, settings: DeconvolutionSettings, *, bare: bool) -> list[str]:
-    """What to beware of, in sentences; ``bare``: nothing but the mean is left of an image that has more."""
+def _remarks(
+    scene: Scene, stopped: str, settings: DeconvolutionSettings, spans: Sequence[Spans], n_empty: int
+) -> list[str]:
+    """What to beware of, in sentences."""
     found = []
-    if bare:
+    if n_empty:
+        found.append(f"{n_empty} frames or blocks hold no pixel that counts: nothing is known of them, they are NaN.")
+    if only_the_mean_is_left(spans):
         found.append(
             "Nothing but the mean is left: with this λ the image tells this regulariser no more. Try a smaller λ, or "
             "another regulariser, such as l2 for a faint lattice."

@@ -11,13 +11,13 @@ from scipy.ndimage import gaussian_filter
 
 from napari_invrecon.recon import blocks, lambda_choice
 from napari_invrecon.recon.deblurring import deblur, fill_gaps, fit, make_prior
-from napari_invrecon.recon.deconvolution_scene import Scene, without_inf
 from napari_invrecon.recon.noise import gaussian_sigma
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_invrecon.recon.deconvolution_scene import Scene
     from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
     from napari_invrecon.recon.lambda_choice import Curve, Fit, LambdaCurve, Rule
     from napari_invrecon.recon.operators import Array
@@ -116,12 +116,14 @@ def busiest_piece(scene: Scene) -> tuple[Array, Array | None]:
     for number, tile in enumerate(scene.tiles):
         shape = tile.shape[-ndim:]
         for block in blocks.cut(shape, ndim, edge, (0,) * ndim):
-            contrast = float(np.nanstd(without_inf(tile.reshape(shape)[block.core]).astype(np.float64)))
+            contrast = _contrast(tile.reshape(shape)[block.core])
             if best is None or contrast > best[0]:
                 best = (contrast, number, block.core)
     assert best is not None
-    tile = scene.tiles[best[1]]
-    piece = dataclasses.replace(scene, image=tile.reshape(tile.shape[-ndim:]), weights=None)
+    tile, weights = scene.tiles[best[1]], None
+    if scene.weights is not None:
+        weights = blocks.sample(scene.weights, ndim)[best[1]].reshape(tile.shape[-ndim:])
+    piece = dataclasses.replace(scene, image=tile.reshape(tile.shape[-ndim:]), weights=weights)
     y, w = piece.read(best[2])
     return y, w
 
@@ -141,7 +143,7 @@ def _piece_with_reference(scene: Scene) -> tuple[Array, Array | None, NDArray[np
     pieces = [tuple(slice(s, s + edge) for s in corner) for corner in itertools.product(*starts)]
     held = [int(np.count_nonzero(scene.reference[piece])) for piece in pieces]
     enough = [piece for piece, n in zip(pieces, held, strict=True) if 2 * n >= max(held)]
-    best = max(enough, key=lambda piece: float(np.nanstd(without_inf(np.asarray(scene.image[frame + piece])))))
+    best = max(enough, key=lambda piece: _contrast(np.asarray(scene.image[frame + piece])))
     y, weights = scene.read(frame + best)
     return y, weights, scene.reference[best]
 
@@ -157,19 +159,27 @@ def _closed_form_spread(scene: Scene, grid: Curve) -> Curve:
     return filled
 
 
+def _contrast(piece: NDArray[Any]) -> float:
+    """Standard deviation of the finite values; −1 where there are none."""
+    known = piece[np.isfinite(piece)]
+    return float(known.std(dtype=np.float64)) if known.size else -1.0
+
+
 def _std(x: Array) -> float:
     return float(np.std(x, dtype=np.float64))
 
 
 def _spread(scene: Scene, y: Array, weights: Array, settings: DeconvolutionSettings) -> Array:
-    """The standard deviation of each scaled datum: σ, or that of its counts, from a smoothed image."""
+    """The standard deviation of each scaled datum: σ, or that of its counts, from a smoothed image; over √weight."""
+    fewer = 1 / np.sqrt(np.where(weights > 0, weights, 1))
     if scene.blur.noise == "gaussian":
         if settings.noise_sigma is None:  # of this piece: shot noise is larger where there is more contrast
-            sigma = gaussian_sigma(np.where(weights > 0, y, np.nan), spatial_ndim=y.ndim, psf=scene.blur.kernel)
+            seen = np.where(weights > 0, (y - np.median(y[weights > 0])) / fewer, np.nan)
+            sigma = gaussian_sigma(seen, spatial_ndim=y.ndim, psf=scene.blur.kernel)
         else:
             sigma = settings.noise_sigma / scene.scale
-        return np.full(y.shape, max(sigma, 1e-6), np.float32)
+        return (max(sigma, 1e-6) * fewer).astype(np.float32)
     mean = gaussian_filter(np.where(weights > 0, y, 0), 2.0) / np.maximum(gaussian_filter(weights, 2.0), 1e-3)
     count = np.float32(scene.gain / scene.scale)  # one count, scaled
-    spread: Array = np.sqrt(count * np.maximum(mean, count)).astype(np.float32)
+    spread: Array = (np.sqrt(count * np.maximum(mean, count)) * fewer).astype(np.float32)
     return spread

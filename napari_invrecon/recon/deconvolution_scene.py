@@ -13,20 +13,50 @@ from napari_invrecon.recon import blocks, lambda_choice
 from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.deblurring import Blur, fill_gaps
 from napari_invrecon.recon.detector import looks_like_counts, poisson_gain_offset
-from napari_invrecon.recon.noise import NoiseEstimate, estimate_noise
+from napari_invrecon.recon.noise import NoiseEstimate, estimate_noise, gaussian_sigma
 from napari_invrecon.recon.operators import Array, forward_fft, transfer_function
 from napari_invrecon.recon.probe import PointSpread
 from napari_invrecon.recon.psf import check_psf
 from napari_invrecon.recon.settings import check_real
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
     from napari_invrecon.recon.lambda_choice import Spectrum
 
 _HEURISTIC_ITERATIONS = 5  # plug and play with a denoiser that is no prox gets worse as it goes on: measured
 _LEAST_REGION = 25  # pixels
+_BARE = 0.03  # of the scale: a result that varies less shows nothing
 _DARK = 0.1  # of the scale: the median of an image whose ground is dark
 _IGNORES_CONSTANTS = ("tikhonov", "tv", "wavelet", "denoiser")
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Least and greatest value of a piece's result and of its data, scaled, and the frame that it is of."""
+
+    frame: tuple[int, ...]
+    result: tuple[float, float]
+    data: tuple[float, float]
+
+
+def only_the_mean_is_left(pieces: Sequence[Spans]) -> bool:
+    """Whether no frame's result shows anything, although its data do; frames that are constant do not count."""
+    by_frame: dict[tuple[int, ...], list[Spans]] = {}
+    for piece in pieces:
+        by_frame.setdefault(piece.frame, []).append(piece)
+    left = [
+        _span(each.result for each in parts)
+        for parts in by_frame.values()
+        if _span(each.data for each in parts) > _BARE
+    ]
+    return bool(left) and max(left) < _BARE
+
+
+def _span(limits: Iterable[tuple[float, float]]) -> float:
+    low, high = zip(*limits, strict=True)
+    return max(high) - min(low)
 
 
 @dataclass(frozen=True)
@@ -114,6 +144,15 @@ class Scene:
             core = np.sign(core) * np.abs(core) ** np.float32(1 / self.z_exponent)
         return core.reshape(tuple(s.stop - s.start for s in block.core))
 
+    def spans(self, x: Array, y: Array, block: blocks.Block) -> Spans:
+        """Of a solved field and its data, on the piece's core."""
+        inside = block.inside[-x.ndim :]
+        core, seen = self.blur.frame(y.shape, block.missing).crop(x)[inside], y[inside]
+        frame = tuple(part.start for part in block.core[: -x.ndim])
+        known = seen[np.isfinite(seen)]
+        limits = known.min(initial=np.inf), known.max(initial=-np.inf)
+        return Spans(frame, (float(core.min()), float(core.max())), (float(limits[0]), float(limits[1])))
+
     def spectrum(self) -> Spectrum:
         """|Y|² of the tiles, scaled, for a quadratic regulariser."""
         found: Spectrum | None = None
@@ -147,7 +186,7 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings,
     region = None if reference is None else _reference(reference, image, kernel.ndim)
     tiles = _tiles(image, checked, kernel.ndim)
     gain, offset, detector = _detector(tiles, settings)
-    noise = estimate_noise(without_inf(np.stack(tiles)), spatial_ndim=kernel.ndim, psf=kernel)
+    noise = _noise(tiles, checked, kernel)
     sigma = settings.noise_sigma
     if sigma is None:
         sigma = noise.sigma or None
@@ -241,6 +280,16 @@ def _tiles(image: Any, weights: NDArray[Any] | None, ndim: int) -> list[NDArray[
     return tiles
 
 
+def _noise(tiles: list[NDArray[Any]], weights: NDArray[Any] | None, kernel: Array) -> NoiseEstimate:
+    """Of a datum of weight 1; one of weight w has 1/w times its variance."""
+    y = _without_inf(np.stack(tiles))
+    found = estimate_noise(y, spatial_ndim=kernel.ndim, psf=kernel)
+    if weights is None:
+        return found
+    alike = np.sqrt(np.stack(blocks.sample(weights, kernel.ndim))) * (y - np.nanmedian(y))
+    return dataclasses.replace(found, sigma=gaussian_sigma(alike, spatial_ndim=kernel.ndim, psf=kernel))
+
+
 def _impassable(y: Array) -> ValueError:
     return ValueError(
         f"the image holds {int((~np.isfinite(y)).sum())} NaN or infinite values, which the closed form cannot pass "
@@ -332,7 +381,7 @@ def _without_masked(image: Any, weights: Any) -> Any:
     return seen if weights is None else np.where(seen, weights, 0)
 
 
-def without_inf(tile: NDArray[Any]) -> NDArray[Any]:
+def _without_inf(tile: NDArray[Any]) -> NDArray[Any]:
     return np.where(np.isinf(tile), np.nan, tile) if tile.dtype.kind == "f" and np.isinf(tile).any() else tile
 
 

@@ -74,7 +74,7 @@ def frozen_nlm(guide: Array, sigma: float, *, window: int | None = None, threads
         raise ValueError("the guide holds NaN or infinite values: expected a smooth first result, such as Tikhonov's")
     if not (np.isfinite(sigma) and sigma > 0):
         raise ValueError(f"sigma is {sigma}: expected the noise of the guide, above 0; without noise use 'tikhonov'")
-    window = _WINDOW[guide.ndim] if window is None else window
+    window = _WINDOW[max(1, sum(n > 1 for n in guide.shape))] if window is None else window
     if window < 3 or window % 2 == 0:
         raise ValueError(f"the search window is {window} px: expected an odd number from 3 on, such as 15")
     average = _averaging(guide, _SIMILAR * sigma, window, threads)

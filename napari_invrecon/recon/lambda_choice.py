@@ -328,8 +328,8 @@ def solved_curve(
     fit
         (y, weights, λ, state or None) → `Fit`, by steps. Asked to finish, this λ is the last.
     y, spread, weights
-        Data, the standard deviation of their noise (all ones and σ, or one for each datum), and 1 or 0 for data that
-        count or do not.
+        Data, the standard deviation of their noise (σ, or one for each datum), and their weights in the fit, 0 for
+        those that do not count.
     grid, complete
         The λ to solve for; all of them, or until every rule has its answer.
     hold_out
@@ -350,7 +350,8 @@ def solved_curve(
     kept = np.where(hidden, 0, weights).astype(np.float32)
     counted = weights > 0
     n = float(counted.sum())
-    scale = float(np.sqrt(np.mean(np.square(np.broadcast_to(spread, y.shape)[counted], dtype=np.float64))))
+    variance = np.square(np.broadcast_to(spread, y.shape)[counted], dtype=np.float64)
+    scale = float(np.sqrt(np.average(variance, weights=weights[counted])))
     whiten = scale / np.broadcast_to(np.asarray(spread, np.float64), y.shape)[counted]
 
     plain = nudged = held = None
@@ -369,7 +370,8 @@ def solved_curve(
         if hold_out:
             start = held.state if held else plain.state
             held, asked = yield from _told(fit(y, kept, float(lam), start), shown, asked)
-            missed = float(np.mean(np.square((held.predicted - y)[hidden], dtype=np.float64)))
+            errors = np.square((held.predicted - y)[hidden], dtype=np.float64)
+            missed = float(np.average(errors, weights=weights[hidden]))
         rows.append((float(lam), residual2, plain.penalty, freedom, missed, plain.reference))
         if asked or (not complete and _settled(rows, n, scale)):
             break

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_invrecon.recon.operators import Array, forward_fft, gradient_power, inverse_fft
-from napari_invrecon.recon.solvers import Iterate, Steps, Window
+from napari_invrecon.recon.solvers import Iterate, Steps, Window, relative_change
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,16 +63,13 @@ def smooth_amplitude(
     start
         The first x, shape of the field; not changed.
     n_steps, tolerance
-        At most; stops when ‖x − x_before‖ / ‖x‖ in the window is below the tolerance three times in a row.
+        At most; stops when ‖x − x_before‖ / ‖x − mean x‖ in the window is below the tolerance three times in a row.
 
     Sources: Good & Gaskins 1971, doi:10.1093/biomet/58.2.255 (roughness of √x, first and second order); Liu & Nocedal
     1989, doi:10.1007/BF01589116.
     """
     shape, ndim = start.shape, start.ndim
-    # The two sides of the field do not know of each other, but where the window is the whole of a period.
-    ends = tuple(
-        n + 1 if end == n and not part.start else end for n, end, part in zip(shape, data.ends, data.view, strict=True)
-    )
+    ends = data.ends(shape)
     # The unknown is p, q = S p: with S² = 1/(curvature of the objective) its curvature is about one everywhere.
     whiten = (
         1 / np.sqrt(_STIFF + 4 * np.square(np.abs(otf)) + np.float32(lam) * np.square(gradient_power(shape)))
@@ -112,7 +109,7 @@ def smooth_amplitude(
         if (bend := _dot(moved, turned)) > 0:
             pairs = [*pairs[1 - _PAIRS :], (moved, turned, bend)]
         x, before = np.square(tried), np.square(q)
-        change = np.sqrt(_squares((x - before)[data.view]) / max(_squares(x[data.view]), 1e-30))
+        change = relative_change(x, before, data.view)
         q, (misfit, rough, gradient) = tried, new
         small = small + 1 if change < tolerance else 0
         asked = yield Iterate(step, n_steps, x, misfit + rough, misfit)

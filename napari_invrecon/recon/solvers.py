@@ -97,16 +97,19 @@ class Window:
     """A data term that sees the periodic field through a window, D(Hx[view]); beyond it x is free.
 
     The PSF brings in what lies as far beyond the window as its view starts in the field. Differences farther out do
-    not count in R (`gradients.counted`): the two sides of the field do not know of each other.
+    not count in R (`gradients.counted`): the two sides of the field do not know of each other. Where the view is the
+    whole of a period they do.
     """
 
     fidelity: Fidelity
     view: tuple[slice, ...]
 
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """The pixels after the last that count, on every axis."""
-        return tuple(part.stop + part.start for part in self.view)
+    def ends(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The pixels after the last that count, on every axis of a field of this shape; n + 1: all of them."""
+        return tuple(
+            n + 1 if part.stop - part.start == n else part.stop + part.start
+            for n, part in zip(shape, self.view, strict=True)
+        )
 
 
 def admm(
@@ -159,7 +162,7 @@ def admm(
     rho = np.float32(regulariser.stiffness * lam)
     window = data if isinstance(data, Window) else None
     view = window.view if window else tuple(slice(0, n) for n in shape)
-    ends = window.ends if window else tuple(n + 1 for n in shape)
+    ends = window.ends(shape) if window else tuple(n + 1 for n in shape)
     pull_prior = _prior_copy(regulariser, x, ends, threads)
     pull_sign = _sign_copy(x, threads) if nonnegative else None
     stiffness = _DATA_STIFFNESS if window else np.float32(2)
@@ -190,7 +193,7 @@ def admm(
         else:
             following = _spectral_misfit(transform, otf, measured, shape)
         before, x = x, inverse_fft(transform, shape, overwrite=True)
-        change = _change(x, before, view, threads)
+        change = relative_change(x, before, view, threads)
         asked = yield Iterate(step, n_steps, x, misfit + lam * value, misfit)
         if asked or change < tolerance:
             break
@@ -286,7 +289,7 @@ def _update(
     in_slabs(lambda start, stop: _update_rows(*rows, rho, stiffness, start, stop), len(rows[0]), threads)
 
 
-def _change(x: Array, before: Array, view: tuple[slice, ...], threads: int) -> float:
+def relative_change(x: Array, before: Array, view: tuple[slice, ...], threads: int = 1) -> float:
     """‖x − before‖ / ‖x − mean x‖ in the view; x has a range of about one."""
     part, earlier = (each[view].reshape(-1, view[-1].stop - view[-1].start) for each in (x, before))
     sums = np.empty((len(part), 3))

@@ -143,7 +143,7 @@ def shrink_details_step(
     for level, part in enumerate(_by_level(state, levels)):
         following = np.empty(field, np.float32)
         fold = np.empty((len(over_a) * len(over_b), *field), np.float32)
-        weight = 2 ** (-level * ndim / 2)
+        weight = _weight(level, x.shape)
         limits = [(0, 1)] * (3 - ndim) + _ranges(x.shape, ends, level)
         total += weight * in_slabs(
             functools.partial(
@@ -188,8 +188,14 @@ def _by_level(q: Array, levels: int) -> Array:
 
 def _lengths(q: Array, levels: int) -> list[tuple[float, Array]]:
     """The weight of each level, and the length of its details at every pixel."""
-    ndim = q.ndim - 1
-    return [(2 ** (-j * ndim / 2), np.sqrt(np.square(part).sum(axis=0))) for j, part in enumerate(_by_level(q, levels))]
+    return [
+        (_weight(j, q.shape[1:]), np.sqrt(np.square(part).sum(axis=0))) for j, part in enumerate(_by_level(q, levels))
+    ]
+
+
+def _weight(level: int, shape: tuple[int, ...]) -> float:
+    """2^(−jd/2), d the axes with more than one pixel: an image one pixel wide is a line."""
+    return float(2 ** (-level * sum(n > 1 for n in shape) / 2))
 
 
 def _ranges(shape: tuple[int, ...], ends: tuple[int, ...], level: int) -> list[tuple[int, int]]:

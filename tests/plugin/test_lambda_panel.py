@@ -138,7 +138,7 @@ def test_the_plot_follows_the_theme(dock, viewer, curve):
 
 
 def test_labels_and_numbers_leave_the_plots_their_room(dock):
-    line, kernel = (layer[0] for layer in (lecture_deblurring_1d()[i] for i in (2, 0)))
+    line, kernel = (layer[0] for layer in (lecture_deblurring_1d()[i] for i in (2, 1)))
     at_the_right = ir.lambda_curve(line, kernel, regulariser="l2", boundary="periodic", normalise_psf=False).summary()
     dock.lambda_panel.show_curve(at_the_right)
     plot = dock.lambda_panel.plot
@@ -220,6 +220,16 @@ def test_the_preview_follows_lam_in_place_and_goes_with_its_tick(dock, viewer, q
     assert preview.data.std() < first.std()
     dock.preview_box.setChecked(False)
     assert [layer.name for layer in viewer.layers] == ["image"]
+
+
+def test_a_preview_that_shows_nothing_says_so(dock, qtbot):
+    dock.lam.value = 1e6
+    dock.preview_box.setChecked(True)
+    settle(dock, qtbot)
+    assert dock.preview_box.text() == "Preview: nothing but the mean is left"
+    dock.lam.value = 1e-2
+    settle(dock, qtbot)
+    assert dock.preview_box.text() == "Preview"
 
 
 def test_an_iterative_preview_is_shown_before_it_has_converged(dock, qtbot, monkeypatch):

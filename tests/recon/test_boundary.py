@@ -37,8 +37,13 @@ def test_leading_axes_are_kept():
 def test_open_frame_has_room_for_the_psf_on_both_sides(psf_shape):
     frame = open_frame((30, 40), psf_shape)
     for p, n, size, before in zip(psf_shape, frame.inner, frame.shape, frame.before, strict=True):
-        assert before == p // 2
-        assert size - n - before >= p // 2 + 8
+        assert before == max(p // 2, 3)
+        assert size - n - before >= before + 8
+
+
+def test_an_axis_of_one_pixel_needs_no_room():
+    frame = open_frame((1, 40), (1, 9))
+    assert (frame.shape[0], frame.before) == (1, (0, 4))
 
 
 def test_periodic_frame_changes_nothing():

@@ -252,6 +252,32 @@ def test_residual_over_noise_counts_the_pixels_that_count(name):
     assert missing == pytest.approx(some, rel=1e-3)
 
 
+@pytest.mark.parametrize("noise", ["gaussian", "poisson"])
+def test_a_mirrored_boundary_is_the_image_and_its_mirror_images(noise):
+    _, y = image("slabs", 1.5, 200, size=40)
+    options = {"lam": 0.05, "noise": noise, "noise_sigma": 11.0, "tolerance": 1e-5, "n_iter": 2000}
+    found = ir.deconvolve(y, PSF, boundary="reflect", **options)
+    tiled = ir.deconvolve(np.pad(y, (0, 40), mode="symmetric"), PSF, boundary="periodic", **options)
+    np.testing.assert_allclose(found.data, tiled.data[:40, :40], atol=5e-3 * np.ptp(y))
+    masked = ir.deconvolve(y, PSF, boundary="masked", **options)
+    assert found.record["residual_over_noise"] == pytest.approx(masked.record["residual_over_noise"], rel=0.05)
+
+
+def test_a_lower_weight_is_more_noise():
+    x = image("particles", 1.5, 1e6, size=96)[0]
+    x = x / x.max()
+    sigma = np.where(np.arange(96) < 48, 0.01, 0.1)
+    y = gaussian_filter(x, 1.5) + sigma * np.random.default_rng(1).standard_normal(x.shape)
+    weights = np.broadcast_to((0.01 / sigma) ** 2, x.shape)
+    found = ir.deconvolve(y, PSF, weights, regulariser="tikhonov")
+    best = min(
+        rmse(ir.deconvolve(y, PSF, weights, regulariser="tikhonov", lam=lam).data, x) for lam in (1e-3, 3e-3, 1e-2)
+    )
+    assert rmse(found.data, x) < 1.1 * best
+    assert rmse(found.data, x) < 0.95 * rmse(ir.deconvolve(y, PSF, regulariser="tikhonov").data, x)
+    assert found.record["residual_over_noise"] == pytest.approx(1, abs=0.1)
+
+
 def test_masked_arrays_and_gaps_are_counted():
     _, y = image("slabs", 1.5, 200, size=64)
     mask = np.zeros(y.shape, bool)
@@ -307,6 +333,27 @@ def test_a_result_that_shows_nothing_is_told():
     assert gone["remarks"][0].startswith("Nothing but the mean is left")
     assert there["remarks"] == []
     assert ir.deconvolve(np.full((32, 32), 7.0), PSF, lam=0.1).record["remarks"] == []
+
+
+def test_that_nothing_is_left_is_told_of_blocks_and_of_stacks(monkeypatch):
+    _, y = image("lattice", 4, 50, size=96)
+    stack = np.stack([y, np.full_like(y, 20), y + 500])
+    gone = ir.deconvolve(stack, PSF, regulariser="tikhonov", lam=1e4).record
+    assert gone["remarks"][0].startswith("Nothing but the mean is left")
+    monkeypatch.setattr(module, "_block_edge", lambda *_: 48)
+    gone, there = (ir.deconvolve(y, PSF, regulariser="tikhonov", lam=lam).record for lam in (1e4, 0.1))
+    assert gone["blocks"]["count"] == 4
+    assert gone["remarks"][0].startswith("Nothing but the mean is left")
+    assert there["remarks"] == []
+
+
+def test_a_frame_without_data_does_not_stop_the_others():
+    _, y = image("slabs", 1.5, 100, size=64)
+    found = ir.deconvolve(np.stack([y, np.full_like(y, np.nan)]), PSF, tolerance=1e-2)
+    assert np.isnan(found.data[1]).all()
+    assert np.isfinite(found.data[0]).all()
+    assert found.record["masked"] == y.size
+    assert "no pixel that counts" in found.record["remarks"][0]
 
 
 # Blocks.
@@ -463,7 +510,7 @@ def test_one_pixel_wide():
     assert ir.deconvolve(column, ir.gaussian_psf(2.0, ndim=1)[:, None]).data.shape == (64, 1)
 
 
-@pytest.mark.parametrize("name", ["l2", "tikhonov", "tv", "roughness", "l1"])
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("axis", [0, 1])
 def test_an_image_one_pixel_wide_is_a_line(name, axis):
     line = np.random.default_rng(0).poisson(np.repeat([20, 80, 50, 10], 16)).astype(np.float32)
@@ -472,6 +519,13 @@ def test_an_image_one_pixel_wide_is_a_line(name, axis):
     thin = ir.deconvolve(np.expand_dims(line, axis), np.expand_dims(psf, axis), **options).data
     within = 5e-3 if name == "roughness" else 2e-3  # its minimum is so flat at the ends that rounding stops it sooner
     np.testing.assert_allclose(np.squeeze(thin, axis), ir.deconvolve(line, psf, **options).data, atol=within * 80)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 6])
+def test_wavelets_of_an_image_of_few_rows(rows):
+    x, y = (each[20 : 20 + rows] for each in image("slabs", 1.5, 100, size=64))
+    found = ir.deconvolve(y, ir.gaussian_psf(1.5, ndim=1)[None], regulariser="wavelet", lam=0.05)
+    assert rmse(found.data, x) < rmse(y, x)
 
 
 @pytest.mark.parametrize(

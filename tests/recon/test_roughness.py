@@ -70,6 +70,17 @@ def test_ahead_of_wiener_and_richardson_lucy_at_their_best(kind, seed):
     assert found.record["nonnegative"]
 
 
+def test_it_does_not_stop_before_the_rim_has_settled():
+    x, y = image("ramps", 3, 1000, size=96)
+    options = {"regulariser": "roughness", "lam": 400.0}
+    found, settled = (
+        ir.deconvolve(y, ir.gaussian_psf(3.0), **options, **more).data for more in ({}, {"tolerance": 1e-5})
+    )
+    rim = np.ones(x.shape, bool)
+    rim[8:-8, 8:-8] = False
+    assert rmse(found[rim], x[rim]) < 1.1 * rmse(settled[rim], x[rim])
+
+
 def test_exposure_does_not_change_lambda():
     x, y = image("lattice", 1.5, 400, size=96)
     one = ir.deconvolve(y, PSF, regulariser="roughness", noise="poisson", lam=0.2, gain=1.0, offset=0.0)

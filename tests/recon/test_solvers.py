@@ -84,7 +84,7 @@ def test_admm_and_primal_dual_give_the_same_minimiser(name, noise, nonnegative):
         transfer_function(psf, frame.shape),
     )
     window = Window(fidelity, frame.view)
-    counts = prior.K.counted(frame.shape, window.ends)
+    counts = prior.K.counted(frame.shape, window.ends(frame.shape))
     regulariser = Regulariser(prior.K, prior.value, lambda v, s: np.where(counts, prior.prox(v * counts, s), v))
     limits = {"nonnegative": nonnegative, "n_steps": 5000, "tolerance": 1e-6}
     one = frame.crop(finish(admm(window, otf, prior, 0.02, start, **limits)))
@@ -99,6 +99,14 @@ def test_fista_gives_the_same_minimiser_as_admm(nonnegative):
     limits = {"nonnegative": nonnegative, "n_steps": 5000, "tolerance": 1e-6}
     one = finish(admm(y, otf, regularisers.l1(), 0.1, y, **limits))
     two = finish(fista(H, least_squares(y), regularisers.l1(), 0.1, y, curvature=2.0, **limits))
+    assert relative(one, two) < 1e-3
+
+
+def test_a_window_on_a_whole_period_is_no_window():
+    y = blurred()
+    prior, otf = regularisers.tv(), transfer_function(PSF, y.shape)
+    window = Window(least_squares(y), tuple(slice(0, n) for n in y.shape))
+    one, two = (finish(admm(data, otf, prior, 0.02, y, n_steps=2000, tolerance=1e-6)) for data in (y, window))
     assert relative(one, two) < 1e-3
 
 

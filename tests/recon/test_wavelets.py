@@ -130,17 +130,17 @@ def test_fused_shrinkage_is_the_plain_one(shape, levels, open_ends, threads):
     ends = tuple(n - 1 if open_ends else n + 1 for n in shape)
     state = image((levels * (3 ** len(shape) - 1), *shape), 1)
     masks = np.stack([counted(shape, ends, level) for level in range(levels)])
+    weights = 2.0 ** (-np.arange(levels) * sum(n > 1 for n in shape) / 2)
 
     def shrunk(t):
         parts = t.copy().reshape(levels, -1, *shape)
         for level, part in enumerate(parts):
             length = np.maximum(np.sqrt(np.sum(part**2, axis=0)), 1e-30)
-            part *= np.where(masks[level], np.maximum(0, 1 - 0.7 * 2 ** (-level * len(shape) / 2) / length), 1)
+            part *= np.where(masks[level], np.maximum(0, 1 - 0.7 * weights[level] / length), 1)
         return parts.reshape(t.shape)
 
     expected = state + np.float32(1.8) * (details(x, levels) - shrunk(state))
     lengths = np.sqrt(np.sum(details(x, levels).reshape(levels, -1, *shape) ** 2, axis=1)) * masks
-    weights = 2.0 ** (-np.arange(levels) * len(shape) / 2)
     before, pulled = x.copy(), np.empty_like(x)
     value = shrink_details_step(x, state, pulled, 0.7, 1.8, ends, threads)
     np.testing.assert_array_equal(x, before)

@@ -301,7 +301,8 @@ class DeconvolutionDock(Dock):
             self.lines.request(inputs, lam, layer.metadata.get("acquisition", {}).get("truth", ""))
 
     def _show_looked(self, looked: Looked) -> None:
-        self.preview_box.setText("Preview" if looked.final else "Preview: not converged yet")
+        remark = ": nothing but the mean is left" if looked.bare else ""
+        self.preview_box.setText(f"Preview{remark}" if looked.final else "Preview: not converged yet")
         if looked.curve is not None and looked.rule != "given":
             self.lam.show_chosen(looked.lam, looked.rule)
             self.lambda_panel.show_curve(looked.curve.summary())
