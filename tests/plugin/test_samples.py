@@ -78,7 +78,7 @@ def test_the_lecture_s_grain_boundaries_take_two_clicks(make_napari_viewer, qtbo
 def test_the_lecture_s_1d_deblurring_takes_one_click_and_another_lam_another(make_napari_viewer, qtbot) -> None:
     viewer = make_napari_viewer()
     truth, kernel, measured = viewer.open_sample("napari-invrecon", "lecture_deblurring_1d")
-    assert viewer.camera.center[-1] == pytest.approx(31.5), "the whole line is in view"
+    assert viewer.scene.camera.center[-1] == pytest.approx(31.5), "the whole line is in view"
     _, dock = viewer.window.add_plugin_dock_widget("napari-invrecon", "Deconvolve")
     assert dock.image.value is measured
     np.testing.assert_array_equal(dock.psf.value.read(), kernel.data)
