@@ -56,7 +56,7 @@ def only_the_mean_is_left(pieces: Sequence[Spans]) -> bool:
 
 def _span(limits: Iterable[tuple[float, float]]) -> float:
     low, high = zip(*limits, strict=True)
-    return max(high) - min(low)
+    return float(max(high) - min(low))
 
 
 @dataclass(frozen=True)
