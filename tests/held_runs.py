@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 
 def with_an_image(iterate, *_):
@@ -40,7 +41,7 @@ class Held:
                 answer = yield here
                 while not answer and not self.opened.is_set():
                     time.sleep(0.002)
-                    answer = yield here
+                    answer = yield replace(here)  # another iterate, for one is told once
         finally:
             steps.close()
             self.ended.append(threading.get_ident())
