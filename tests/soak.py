@@ -24,7 +24,7 @@ from fusion_window import ELEMENTS, add_haadf, add_maps, scene
 from napari.layers import Layer
 from napari.utils.notifications import ErrorNotification, notification_manager
 from phantoms import image
-from qtpy.QtCore import QEventLoop, QThreadPool, qInstallMessageHandler
+from qtpy.QtCore import QEventLoop, QThreadPool, QTimer, qInstallMessageHandler
 from qtpy.QtWidgets import QApplication
 from superqt import QCollapsible
 from tilt_phantoms import line_integrals, particles
@@ -34,6 +34,7 @@ from napari_invrecon.plugin.shared_axes import keep_units
 
 HANG_S = 240
 MOST_LAYERS = 7
+LET_GO_S = 20  # napari deletes what it has of a layer bit by bit
 LATEST_S = 0.6  # after the start that something is done in the middle
 OF_ONE_RUN = ("invrecon", "invrecon-tilts")  # threads of a run's own; other pools stay, with one a core
 
@@ -248,8 +249,10 @@ class Soak:
         self.viewer.layers.clear()
         self.viewer.dims.ndisplay = 2
         self._settle()
-        _events(0.3)
-        gc.collect()
+        end = time.monotonic() + LET_GO_S
+        while any(ref() is not None for _, ref in self.removed + self.closed) and time.monotonic() < end:
+            _events(0.3)
+            gc.collect()
         for what, gone in (("layer", self.removed), ("dock", self.closed)):
             for name, ref in gone:
                 if ref() is not None:
@@ -428,13 +431,10 @@ def _busy(dock) -> bool:
 
 
 def _events(seconds: float) -> None:
-    """Let the window live for a while."""
-    end = time.monotonic() + seconds
-    while True:
-        QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 20)
-        if time.monotonic() >= end:
-            return
-        time.sleep(0.005)
+    """Let the window live for a while: in a loop of its own, without which Qt deletes nothing that is to be deleted."""
+    loop = QEventLoop()
+    QTimer.singleShot(round(1000 * seconds), loop.quit)
+    loop.exec()
 
 
 def _holders(layer) -> list[str]:

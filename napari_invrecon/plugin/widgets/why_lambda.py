@@ -107,7 +107,8 @@ class WhyLambda(QWidget):
         self._found = None
         self.plot.hide()
         self.label.setText(f"failed: {explain(failure)}")
-        notify_failure(_TITLE, failure)
+        if not isinstance(failure, ValueError):  # data that do not fit are no fault: another layer may have been chosen
+            notify_failure(_TITLE, failure)
 
     def _follow_theme(self, _: object = None) -> None:
         self.plot.set_colours(theme_colours(self._viewer.theme))
