@@ -1,17 +1,19 @@
-"""The point-spread function that a layer shows, read when it is needed and in the thread that needs it."""
+"""The point-spread function that a layer, or a part of it, shows, read when it is needed and where it is needed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+from napari.layers import Image
 
 from napari_invrecon.plugin.layers import pixel_size_nm
 from napari_invrecon.recon.measured_psf import MeasuredPSF, measured_psf
 
 if TYPE_CHECKING:
-    from napari.layers import Image
     from numpy.typing import NDArray
+
+    from napari_invrecon.plugin.regions import Region
 
 
 class PsfLayer:
@@ -46,3 +48,28 @@ class PsfLayer:
             else:
                 self._read = measured_psf(array, pixel_size_nm=self.pixel_size_nm)
         return self._read
+
+
+def part(layer: Image, region: Region) -> Image:
+    """A new layer: what an image shows in the box around a region, in its place.
+
+    Raises
+    ------
+    ValueError
+        The region is not over the image.
+    """
+    inside = region.mask()
+    box = tuple(slice(int(each.min()), int(each.max()) + 1) for each in np.nonzero(inside))
+    corner = [0.0] * (layer.ndim - 2) + [float(each.start) for each in box]
+    moved = np.subtract(layer.data_to_world(corner), layer.data_to_world([0.0] * layer.ndim))
+    return Image(
+        layer.data[(..., *box)],
+        name=f"{layer.name}, {region.name}",
+        scale=layer.scale,
+        rotate=layer.rotate,
+        shear=layer.shear,
+        translate=layer.translate + moved,
+        units=layer.units,
+        axis_labels=layer.axis_labels,
+        contrast_limits=layer.contrast_limits,
+    )

@@ -348,6 +348,39 @@ def test_a_point_in_a_layer_is_a_psf(viewer, dock, qtbot):
     assert dock.psf.layer.findText("point") == -1
 
 
+def test_a_region_of_an_image_is_a_psf(viewer, dock):
+    field = np.zeros((60, 80), np.float32)
+    spot = ir.gaussian_psf(SIGMA)
+    field[16 - len(spot) // 2 :, 48 - len(spot) // 2 :][: len(spot), : len(spot)] = spot
+    viewer.add_image(field, name="beads", scale=(0.5, 0.5), translate=(3, 4), units=("nm", "nm"))
+    around = np.array([[6, 38], [6, 58], [26, 58], [26, 38]]) * 0.5 + (3, 4)
+    viewer.add_shapes([around], shape_type="rectangle", name="one", units=("nm", "nm"))
+    viewer.add_shapes([around + 500], shape_type="rectangle", name="nowhere", units=("nm", "nm"))
+    dock.image.value = viewer.layers["image"]
+    assert not dock.psf.crop.isVisible()
+    dock.psf.unit.setCurrentText("measured: layer")
+    dock.psf.layer.setCurrentText("beads")
+    assert dock.psf.crop.isVisible()
+    choose(dock.psf.crop, "nowhere")
+    assert "none over the image" in notification_manager.records[-1].message
+    assert dock.psf.layer.currentText() == "beads"
+    choose(dock.psf.crop, "one")
+    assert dock.psf.crop.currentIndex() == 0
+    assert dock.psf.layer.currentText() == "beads, one"
+    point = viewer.layers["beads, one"]
+    assert max(point.data.shape) < 24
+    brightest = np.unravel_index(np.argmax(point.data), point.data.shape)
+    np.testing.assert_allclose(point.data_to_world(brightest), np.array([16, 48]) * 0.5 + (3, 4))
+    np.testing.assert_allclose(dock.psf.value.read().array.sum(), 1, rtol=1e-5)
+    assert dock.image.value is viewer.layers["image"]
+
+
+def choose(row, name):
+    """As with the mouse."""
+    row.setCurrentText(name)
+    row.activated.emit(row.currentIndex())
+
+
 def test_a_lazy_psf_layer_is_not_read_in_the_gui_s_thread(viewer, dock, qtbot):
     read = []
 

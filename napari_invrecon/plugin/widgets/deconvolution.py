@@ -68,7 +68,7 @@ class DeconvolutionDock(Dock):
         self.preview = Preview(napari_viewer, self)
         self.image = ComboBox(choices=self._images, nullable=False)
         self.image.native.setToolTip("The image or stack (…, y, x) to deconvolve; it is not changed.")
-        self.psf = PsfRow(self)
+        self.psf = PsfRow(napari_viewer, self)
         self.settings = SettingsForm(DeconvolutionSettings, skip={"lam", "pixel_size_nm"}, parent=self)
         start_with(self.settings)
         self.lam = LambdaControl(self)

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
 
-from napari_invrecon.plugin.psf_layer import PsfLayer
+from napari_invrecon.plugin import regions
+from napari_invrecon.plugin.failure import notify_failure
+from napari_invrecon.plugin.psf_layer import PsfLayer, part
 from napari_invrecon.plugin.widgets.number_field import NumberField
+from napari_invrecon.plugin.widgets.region_row import RegionRow
 from napari_invrecon.recon.probe import AiryPSF, GaussianPSF, LorentzianPSF, StemProbe, psf_from_description
 from napari_invrecon.recon.psf import FWHM_PER_SIGMA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari import Viewer
     from napari.layers import Image
 
 _TOOLTIP = (
@@ -48,8 +52,9 @@ class PsfRow(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._viewer = viewer
         self.width = NumberField(self, minimum=1e-6, maximum=1e6)
         self.width.setValue(2.0)
         self.layer = QComboBox(self)
@@ -62,6 +67,11 @@ class PsfRow(QWidget):
         self.unit.addItems([*_GAUSSIANS, _LORENTZIAN, _AIRY, _STEM, _MEASURED, _EXACT])
         self.unit.setMinimumContentsLength(5)
         self.unit.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.crop = RegionRow(viewer, self, none="crop the layer to …")
+        self.crop.setToolTip(
+            "A region drawn around one point: the box around it becomes a layer of its own, which then is the PSF."
+        )
+        self.crop.setAccessibleName("Crop the layer of the PSF to a region")
         self.optics = {name: NumberField(self, minimum=row[2], maximum=row[3]) for name, row in _OPTICS.items()}
         first = QHBoxLayout()
         for each in (self.width, self.layer, self.unit):
@@ -78,6 +88,7 @@ class PsfRow(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(first)
+        layout.addWidget(self.crop)
         layout.addLayout(self._page)
         self.setFocusProxy(self.width)
         for each in (self, self.width, self.unit):
@@ -87,6 +98,7 @@ class PsfRow(QWidget):
         self._show_rows()
         self.width.valueChanged.connect(self.changed)
         self.layer.currentIndexChanged.connect(self.changed)
+        self.crop.activated.connect(self._crop)
         self.unit.currentIndexChanged.connect(self._choose)
 
     @property
@@ -119,6 +131,7 @@ class PsfRow(QWidget):
 
     def offer(self, layers: Sequence[Image]) -> None:
         """The layers that may show a point; the chosen one stays while it is among them."""
+        self.crop.offer()
         chosen = self._layers[self.layer.currentIndex()] if self._layers else None
         if [*layers] == self._layers and [each.name for each in layers] == self._names():
             return
@@ -188,6 +201,22 @@ class PsfRow(QWidget):
             self._read = now
         return self._read
 
+    def _crop(self, _: int) -> None:
+        """Add the part of the layer that the chosen region marks, and let it be the PSF."""
+        region, layer = self.crop.layer, self.shown
+        if region is None or layer is None:
+            return
+        self.crop.choose(None)
+        try:
+            point = part(layer, regions.region(region, layer))
+        except ValueError as error:
+            notify_failure("Crop", error)
+            return
+        self._viewer.add_layer(point)
+        if point not in self._layers:  # napari has told the dock of it, where it is in a window
+            self.offer([*self._layers, point])
+        self.layer.setCurrentIndex(self._layers.index(point))
+
     def _choose(self, _: int) -> None:
         self._show_rows()
         self.changed.emit()
@@ -195,6 +224,7 @@ class PsfRow(QWidget):
     def _show_rows(self) -> None:
         kind = self.unit.currentText()
         self.width.setVisible(kind in (*_GAUSSIANS, _LORENTZIAN))
-        self.layer.setVisible(kind in (_MEASURED, _EXACT))
+        for each in (self.layer, self.crop):
+            each.setVisible(kind in (_MEASURED, _EXACT))
         for name, field in self.optics.items():
             self._page.setRowVisible(field, name in _FIELDS.get(kind, ()))
