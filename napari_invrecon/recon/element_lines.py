@@ -201,7 +201,7 @@ def _around_line(
     below = min([width, *(-each / 2 for each in apart if each < 0)])
     above = min([width, *(each / 2 for each in apart if each > 0)])
     signal = (max(ends[0], energy_ev - below), min(ends[1], energy_ev + above))
-    centres = [0.0, *(energy_ev + each for each in apart)]  # the electronics' noise stands at 0
+    centres = [0.0, *(each for each in others if each != energy_ev)]  # the electronics' noise stands at 0
     lines = [(e - _OFF * w, e + _OFF * w) for e in centres for w in [max(_fwhm_ev(e), 3 * step_ev)]]
     before = (max(ends[0], energy_ev - _FAR * width), energy_ev - _GAP * width)
     behind = (energy_ev + _GAP * width, min(ends[1], energy_ev + _FAR * width))

@@ -122,7 +122,7 @@ def test_done_fills_the_rest_quickly_and_says_so(stack, narrow):
     assert result.record["stopped"].startswith("asked to finish: ")
     assert result.data.any(axis=(0, 2)).all()
     done = result.record["iterations"]["done"]
-    assert done[-1] == 1 < done[0] == result.record["iterations"]["each"] == 40
+    assert done[-1] == 1 < max(done[:2]) == result.record["iterations"]["each"] == 40  # either of the first two
     assert np.array_equal(ir.replay(result.record, [stack]).data, result.data)
 
 
