@@ -46,12 +46,20 @@ def demo(folder: Path, *, stay: bool) -> Iterator[Path]:
             viewer.layers.clear()
             yield from step(viewer, folder)
     except BaseException:
-        viewer.close()
+        close(viewer)
         raise
     if stay:
         napari.run()
     else:
-        viewer.close()
+        close(viewer)
+
+
+def close(viewer: Viewer) -> None:
+    """Close the window, and let Qt delete what was closed before, which it cannot when the screen is gone."""
+    viewer.close()
+    app = QApplication.instance()
+    QTimer.singleShot(0, app.quit)
+    app.exec()
 
 
 def acquisitions(viewer: Viewer, folder: Path) -> list[Path]:
