@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Real = NDArray[np.float64]
+Gain = Annotated[
+    float | None,
+    {
+        "label": "Detector gain",
+        "min": 1e-12,
+        "advanced": True,
+        "help": "Data units per count. Automatic: 1 for counts, else from the variance against the mean.",
+    },
+]
+"""The setting of everything that works on the channels of spectra."""
 
 _STRETCH = 32  # channels
 _MEDIAN = 0.945  # of the variance that fourth differences over a stretch give, over its mean: χ² of 12

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_invrecon.recon.carried_background import Carrier, carrier, shared_shape, under
-from napari_invrecon.recon.channel_noise import ChannelNoise, channel_noise
+from napari_invrecon.recon.channel_noise import ChannelNoise, Gain, channel_noise
 from napari_invrecon.recon.element_window import Channels, ElementWindow, channels, from_plain
 from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record
 from napari_invrecon.recon.settings import check, check_real, takes_settings
@@ -53,15 +53,7 @@ class MapSettings:
             "variance than the counts do.",
         },
     ] = None
-    gain: Annotated[
-        float | None,
-        {
-            "label": "Detector gain",
-            "min": 1e-12,
-            "advanced": True,
-            "help": "Data units per count. Automatic: 1 for counts, else from the variance against the mean.",
-        },
-    ] = None
+    gain: Gain = None
     offset: Annotated[
         float,
         {

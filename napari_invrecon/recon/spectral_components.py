@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from napari_invrecon.recon.channel_noise import channel_noise
+from napari_invrecon.recon.channel_noise import Gain, channel_noise
 from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record, significant
 from napari_invrecon.recon.settings import check, check_real, takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish
@@ -44,15 +44,7 @@ class ComponentSettings:
             "alike. Automatic: those whose singular value noise alone would not reach.",
         },
     ] = None
-    gain: Annotated[
-        float | None,
-        {
-            "label": "Detector gain",
-            "min": 1e-12,
-            "advanced": True,
-            "help": "Data units per count. Automatic: 1 for counts, else from the variance against the mean.",
-        },
-    ] = None
+    gain: Gain = None
     offset: Annotated[
         float,
         {
