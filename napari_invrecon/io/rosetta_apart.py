@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,8 @@ Signals = tuple[list[dict[str, Any]], list[str]]
 
 _SECONDS, _SECONDS_A_MIB = 4.0, 0.5  # of the processor
 _WALL = 15  # times as much, for a busy machine or a slow drive
+_DEATH_SECONDS = 1.0
+_START_SECONDS = 60.0  # more where the process has to start, which loads its libraries
 _MEMORY, _MEMORY_A_BYTE = 768 * 2**20, 64
 
 _lock = threading.Lock()
@@ -37,18 +40,14 @@ def signals(module: str, path: Path) -> Signals:
     Raises
     ------
     ValueError
-        When the reader crashed, needed more than 4 s and 0.5 s a MiB of the processor, or more than 768 MiB and 64
-        times the file's size of memory, or failed in any other way.
+        When the reader crashed, needed more than 4 s and 0.5 s a MiB of the processor once it was loaded, or 15 times
+        as long by the clock, or more than 768 MiB and 64 times the file's size of memory, or failed in any other way.
+        The message says which.
     ImportError
         When the reader is not there, or needs a package that is not.
     """
     with _lock:
-        answer = _ask(module, path)
-    if answer is None:
-        raise ValueError(
-            f"{path.name} could not be read: its reader crashed or did not come to an end. It is damaged: copy it again"
-        )
-    error, found = answer
+        error, found = _ask(module, path)
     if error is not None:
         raise error
     return found
@@ -65,33 +64,64 @@ def read_signals(module: str, path: Path, lazy: bool = False) -> Signals:
     return kept, [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
 
 
-def _ask(module: str, path: Path) -> tuple[Exception | None, Signals] | None:
-    """The process's answer; None where it died, upon which the next file gets a new one."""
+def _ask(module: str, path: Path) -> tuple[Exception | None, Signals]:
+    """The process's answer; where there is none, what became of it, and the next file gets a new one."""
     global _child
     if _child is not None and _child.poll() is not None:
         _stop()
+    seconds = _SECONDS + _SECONDS_A_MIB * path.stat().st_size / 2**20
+    patience = _WALL * seconds
     if _child is None:
         _child = _start()
+        patience += _START_SECONDS
     child = _child
     answers: list[tuple[Exception | None, Signals]] = []
     assert child.stdin is not None
-    seconds = _SECONDS + _SECONDS_A_MIB * path.stat().st_size / 2**20
 
     def receive() -> None:
-        # It may have died, or found more than there is room for beside what is here.
-        with contextlib.suppress(EOFError, pickle.UnpicklingError, MemoryError):
+        try:
             answers.append(pickle.load(child.stdout))  # type: ignore[arg-type]
+        except MemoryError as error:  # there is no room for it beside what is here
+            answers.append((error, ([], [])))
+        except (EOFError, pickle.UnpicklingError):
+            pass  # it has died
 
     with contextlib.suppress(BrokenPipeError):
         pickle.dump((module, str(path), seconds), child.stdin)
         child.stdin.flush()
         receiver = threading.Thread(target=receive, daemon=True)
         receiver.start()
-        receiver.join(_WALL * seconds)
+        receiver.join(patience)
     if answers:
+        if isinstance(answers[0][0], MemoryError):
+            _stop()  # the rest of its answer is still in the pipe
         return answers[0]
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(_DEATH_SECONDS)  # its pipe closes a moment before
+    ended = child.returncode
     _stop()
-    return None
+    return ValueError(f"{path.name} could not be read: {_what_happened(ended, seconds, patience)}"), ([], [])
+
+
+def _what_happened(ended: int | None, seconds: float, patience: float) -> str:
+    """Why the process gave no answer, and the remedy; ``ended`` is its exit status, None where it still ran."""
+    if ended is None:
+        return (
+            f"its reader was not done after {patience:.0f} s and was stopped. This computer or its drive is very busy, "
+            "or the file is damaged: open it again when less is running; if that fails too, copy it again"
+        )
+    how = signal.Signals(-ended).name if ended < 0 else f"exit status {ended}"
+    if how == "SIGPROF":
+        return (
+            f"its reader was stopped after {seconds:.1f} s of the processor, many times what an intact file of this "
+            "size takes. It is damaged, or this computer very busy: open it once more; if that fails too, copy it again"
+        )
+    if how == "SIGKILL":
+        return (
+            "the system ended its reader, as it does where memory runs out: close other programs and open it again; if "
+            "that fails too, copy it again"
+        )
+    return f"its reader crashed ({how}). It is damaged: copy it again"
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -126,6 +156,8 @@ def _serve() -> None:
         except EOFError:
             return
         path = Path(name)
+        with contextlib.suppress(Exception):  # told below
+            importlib.import_module(f"rsciio.{module}")  # loads for longer than it reads
         _limit(seconds, _MEMORY + _MEMORY_A_BYTE * path.stat().st_size)
         error: Exception | None = None
         found: Signals = ([], [])
@@ -152,7 +184,6 @@ def _limit(seconds: float, more_bytes: int | None) -> None:
     """Let the system end this process after a time, and refuse it memory; on POSIX systems."""
     try:
         import resource
-        import signal
     except ImportError:
         return
     signal.setitimer(signal.ITIMER_PROF, seconds)

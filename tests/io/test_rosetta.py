@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import types
 import warnings
@@ -223,7 +224,7 @@ def test_a_reader_that_crashes_or_never_ends_is_an_error_and_the_next_file_opens
     bad[struct + 4 : struct + 8] = b"\x7f\xff\xff\xff"
     (tmp_path / "busy.dm3").write_bytes(bad)
     monkeypatch.setattr(rosetta_apart, "_SECONDS", 0.5)
-    with pytest.raises(ValueError, match=r"busy\.dm3 could not be read: its reader crashed or did not come to an end"):
+    with pytest.raises(ValueError, match=r"busy\.dm3 could not be read: its reader was stopped after 0\.\d s of the p"):
         read(tmp_path / "busy.dm3")
     monkeypatch.setattr(rosetta_apart, "_SECONDS", 30.0)
     assert read(shared_data / "tilt" / "BF_001.dm3")[0].kind == "image"
@@ -232,3 +233,50 @@ def test_a_reader_that_crashes_or_never_ends_is_an_error_and_the_next_file_opens
     child.kill()
     child.wait()
     assert read(shared_data / "tilt" / "BF_002.dm3")[0].metadata["stage_tilt_deg"] == pytest.approx(-69.0036, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", r"its reader crashed \(SIGSEGV\)\. It is damaged: copy it again"),
+        ("sys.exit(3)", r"its reader crashed \(exit status 3\)\. It is damaged"),
+        ("os.kill(os.getpid(), signal.SIGPROF)", r"its reader was stopped after 4\.0 s of the p.*or this computer v"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "the system ended its reader.*close other programs"),
+        ("time.sleep(60)", "its reader was not done after 1 s and was stopped.*open it again when less is running"),
+    ],
+)
+def test_an_error_says_what_became_of_the_reader(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str, said: str
+) -> None:
+    script = f"import os, pickle, signal, sys, time; pickle.load(sys.stdin.buffer); {does}"
+    child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    monkeypatch.setattr(rosetta_apart, "_start", lambda: child)
+    rosetta_apart._stop()
+    if "sleep" in does:
+        monkeypatch.setattr(rosetta_apart, "_WALL", 0)
+        monkeypatch.setattr(rosetta_apart, "_START_SECONDS", 1.0)
+    (tmp_path / "a.dm3").write_bytes(b"anything")
+    with pytest.raises(ValueError, match=rf"a\.dm3 could not be read: {said}"):
+        read(tmp_path / "a.dm3")
+    assert child.poll() is not None
+
+
+def test_the_time_to_load_a_reader_is_not_its_files(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rsciio")
+    rosetta_apart._stop()
+    monkeypatch.setattr(rosetta_apart, "_SECONDS", 0.5)
+    monkeypatch.setattr(rosetta_apart, "_WALL", 600)
+    assert read(shared_data / "tilt" / "HAADF_stack.dm3")[0].data.shape == (91, 64, 64)
+
+
+def test_no_room_for_what_was_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("rsciio")
+
+    def load(_: object) -> None:
+        raise MemoryError
+
+    (tmp_path / "a.dm3").write_bytes(b"anything")
+    monkeypatch.setattr(rosetta_apart.pickle, "load", load)
+    with pytest.raises(ValueError, match=r"a\.dm3 needs more memory than there is: close other programs"):
+        read(tmp_path / "a.dm3")
+    assert rosetta_apart._child is None
