@@ -220,7 +220,8 @@ def lambda_curve(
         As for `deconvolve`; quadratic by default, whose curve takes milliseconds.
     lam : array, optional
         The weights to show, above 0. If not given, 200 from 1e-8 to 1e3 for a closed form, else 16 from 1 to 1e-5
-        (15 from 1e4 to 1e-3 for the roughness), from the largest down until every rule has its answer.
+        (15 from 1e4 to 1e-3 for the roughness), from the largest down until every rule has its answer, or
+        GCV has had its own for six λ.
     **settings
         Other fields of `DeconvolutionSettings`.
 

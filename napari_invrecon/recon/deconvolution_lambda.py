@@ -17,6 +17,7 @@ from napari_invrecon.recon.solvers import Iterate, Steps, finish
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_invrecon.recon.deblurring import Blur
     from napari_invrecon.recon.deconvolution_scene import Scene
     from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
     from napari_invrecon.recon.lambda_choice import Curve, Fit, LambdaCurve, Rule
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _SOLVED_GRID = {"roughness": np.logspace(-3, 4, 15)}  # where it is not that of lambda_choice
 _FLAT = {"l2": 0.015, "tikhonov": 0.015}  # of the scale: what remains of noise in a flat region at the best λ, and
 _FLAT_ELSE = 0.002  # of regularisers that make it really flat; measured, docs/choose-lambda.md
+_WIDE = 64  # px: the edge of a PSF from which on its far tail is left out of the choice of λ
+_TAIL = 0.05  # of the intensity; measured, docs/choose-lambda.md
 _CROP = {1: 1 << 14, 2: 256, 3: 48}  # edge of the piece on which λ is chosen, by the number of axes
 
 
@@ -42,7 +45,7 @@ def lambda_steps(scene: Scene, settings: DeconvolutionSettings, grid: Curve | No
         return lambda_choice.rescaled(found, scene.scale)
     if settings.lam is not None and grid is None:
         grid = np.array([settings.lam])  # only its residual is wanted
-    region = None
+    scene, region = dataclasses.replace(scene, blur=_with_core(scene.blur)), None
     if scene.reference is None:
         y, weights = busiest_piece(scene)
     else:
@@ -106,6 +109,19 @@ def _why_none(curve: LambdaCurve, rule: Rule) -> str:
     if rule == "discrepancy":
         return f"no residual on the curve meets the noise level {curve.sigma:.3g}"
     return "the image is constant"
+
+
+def _with_core(blur: Blur) -> Blur:
+    """The problem without the far tail of a wide PSF: a piece that held it would take minutes for the same λ."""
+    kernel = blur.kernel
+    if max(kernel.shape) <= _WIDE:
+        return blur
+    offsets = np.ogrid[tuple(slice(-(n // 2), n - n // 2) for n in kernel.shape)]
+    away = np.max(np.broadcast_arrays(*(np.abs(offset) for offset in offsets)), axis=0)
+    inside = np.cumsum(np.bincount(away.ravel(), np.abs(kernel).ravel()))
+    reach = int(np.searchsorted(inside, (1 - _TAIL) * inside[-1]))
+    core = kernel[tuple(slice(max(n // 2 - reach, 0), n // 2 + reach + 1) for n in kernel.shape)]
+    return dataclasses.replace(blur, kernel=core * (kernel.sum() / core.sum()))
 
 
 def busiest_piece(scene: Scene) -> tuple[Array, Array | None]:

@@ -190,8 +190,8 @@ def prepare(image: Any, psf: Any, weights: Any, settings: DeconvolutionSettings,
     sigma = settings.noise_sigma
     if sigma is None:
         sigma = noise.sigma or None
-    scale = data_scale(tiles)
-    median = float(np.median(_values(tiles)))
+    values = _values(tiles)
+    scale, median = data_scale(values), float(np.median(values))
     blur = _blur(kernel, settings, scale, weighted=weights is not None, dark=abs(median) < _DARK * scale)
     scene = Scene(
         image=image,
@@ -297,12 +297,11 @@ def _impassable(y: Array) -> ValueError:
     )
 
 
-def data_scale(tiles: list[NDArray[Any]]) -> float:
+def data_scale(values: NDArray[np.float64]) -> float:
     """s: the range of the data between the 0.1 and 99.9 percentiles (all of it where that is zero); 1 if constant.
 
     λ is a weight for data divided by s, so that it means the same at another exposure time.
     """
-    values = _values(tiles)
     low, high = np.percentile(values, [0.1, 99.9])
     if high <= low:
         low, high = values.min(), values.max()

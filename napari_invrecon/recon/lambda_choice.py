@@ -213,7 +213,8 @@ def spectrum(
     m = transform.shape[-1]
     frames = transform.reshape(-1, *otf.shape).shape[0]
     gathered = (transform.reshape(frames, -1, m), otf.reshape(-1, m), penalty.reshape(-1, m))
-    most = float(np.max(np.square(otf.real) + np.square(otf.imag)))
+    parts = np.ascontiguousarray(otf).view(np.float32)
+    most = float(max(parts.max(), -parts.min())) ** 2  # of |H|², which at its peak is real; less than half too little
     dead = np.float32(_DEAD_GAIN * most)
     steepest, least = float(penalty.max()), float(np.min(penalty, where=penalty > 0, initial=np.inf))
     first, last = (int(np.float32(r).view(np.int32) >> _SHIFT) for r in (0.5 * dead / steepest, 2 * most / least))
@@ -394,6 +395,7 @@ def _told(steps: Steps[Fit], shown: Iterate, asked: bool) -> Generator[Iterate, 
 _PROBE_STEP = 0.3  # of the noise: small against it, large against the solver's tolerance
 _HELD_OUT = 0.1
 _PAST_MINIMUM = 3
+_GIVE_UP = 6  # λ past the minimum of GCV, a factor of 100: what still falls there does not know the noise
 
 
 def rescaled(curve: LambdaCurve, scale: float) -> LambdaCurve:
@@ -410,13 +412,19 @@ def rescaled(curve: LambdaCurve, scale: float) -> LambdaCurve:
 
 
 def _settled(rows: list[tuple[float, ...]], n: float, sigma: float) -> bool:
-    """Whether the residual has fallen below the noise and every score has risen a few times since its minimum."""
+    """Whether the residual has fallen below the noise and every score has risen a few times since its minimum.
+
+    Or the GCV score alone, for long: with a σ that is too small, or noise that is not white, others never rise, and
+    the smallest λ take the most iterations.
+    """
     if len(rows) < _PAST_MINIMUM + 3:
         return False
     _, residual2, _, freedom, missed, spread = (np.array(column) for column in zip(*rows, strict=True))
-    scores = [residual2 + 2 * sigma**2 * freedom, residual2 / (n - freedom) ** 2, missed, spread]
-    past = all(len(rows) - 1 - int(np.nanargmin(s)) >= _PAST_MINIMUM for s in scores if np.isfinite(s).any())
-    return past and residual2[-1] < n * sigma**2
+    gcv = residual2 / (n - freedom) ** 2
+    scores = {"sure": residual2 + 2 * sigma**2 * freedom, "gcv": gcv, "holdout": missed, "reference": spread}
+    past = {name: len(rows) - 1 - int(np.nanargmin(s)) for name, s in scores.items() if np.isfinite(s).any()}
+    turned = min(past.values(), default=_PAST_MINIMUM) >= _PAST_MINIMUM
+    return (turned and residual2[-1] < n * sigma**2) or past.get("gcv", 0) >= _GIVE_UP
 
 
 def _least_flat(grid: Curve, spread: Curve, flat: float) -> float | None:

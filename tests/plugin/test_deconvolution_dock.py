@@ -569,9 +569,18 @@ def test_a_psf_larger_than_the_image(qtbot, viewer, phantom):
     viewer.add_image(phantom[1])
     dock = open_dock(viewer, regulariser="tikhonov")
     dock.sigma.setValue(20.0)
-    message = fails(qtbot, viewer, dock)
+    assert not dock.run_button.isEnabled()
+    message = dock.run_row.status_label.text()
     assert "the PSF of (201, 201) px is larger than the image of (64, 64) px" in message
     assert "check its width" in message
+    dock.preview_box.setChecked(True)
+    assert dock.preview.layer is None
+    dock.preview_box.setChecked(False)
+    viewer.layers[0].scale, viewer.layers[0].units = (0.1, 0.1), ("nm", "nm")
+    dock.psf.unit.setCurrentText("Lorentzian FWHM (nm)")  # too slow to compute for a window that must not freeze
+    dock.sigma.setValue(0.5)
+    assert "is larger than the image of (64, 64) px" in fails(qtbot, viewer, dock)
+    dock.psf.unit.setCurrentText("σ (px)")
     dock.sigma.setValue(2.0)
     assert press_run(qtbot, dock) is not None
 
@@ -586,7 +595,9 @@ def test_nothing_finite(qtbot, viewer):
 
 def test_a_spectrum_without_an_image(qtbot, viewer):
     viewer.add_image(np.ones((50, 1, 1, 1)), contrast_limits=(0, 2))
-    assert "larger than the image of (1, 1) px" in fails(qtbot, viewer, open_dock(viewer))
+    dock = open_dock(viewer)
+    assert not dock.run_button.isEnabled()
+    assert "larger than the image of (1, 1) px" in dock.run_row.status_label.text()
 
 
 def test_a_file_that_cannot_be_read_any_more(qtbot, viewer, phantom):

@@ -6,8 +6,8 @@ from phantoms import image, rmse
 from scipy.ndimage import gaussian_filter
 
 import napari_invrecon as ir
-from napari_invrecon.recon import deconvolution
-from napari_invrecon.recon.lambda_choice import DEFAULT_GRID, Fit, crossing, l_curve_corner, solved_curve
+from napari_invrecon.recon import deconvolution, deconvolution_lambda
+from napari_invrecon.recon.lambda_choice import DEFAULT_GRID, SOLVED_GRID, Fit, crossing, l_curve_corner, solved_curve
 from napari_invrecon.recon.solvers import Iterate, finish
 
 N = 48
@@ -147,6 +147,40 @@ def test_every_rule_gives_a_better_image(rule, regulariser):
     result = ir.deconvolve(y, ir.gaussian_psf(1.5), **options)
     assert result.record["lam_rule"] == rule
     assert rmse(result.data, x) < 0.95 * rmse(y, x)
+
+
+@pytest.mark.parametrize("object_name", ["particles", "slabs"])
+def test_a_wide_psf_is_chosen_for_by_its_core(object_name, monkeypatch):
+    psf = ir.gaussian_psf(1.5)
+    wide = 0.03 * ir.gaussian_psf(9.0)
+    middle, n = len(wide) // 2, len(psf) // 2
+    wide[middle - n : middle + n + 1, middle - n : middle + n + 1] += 0.97 * psf
+    _, y = image(object_name, 1.5, 200, size=128)  # its tails are not in the data, and are 3 % of the PSF
+    shapes = []
+    fit = deconvolution_lambda.fit
+    monkeypatch.setattr(deconvolution_lambda, "fit", lambda blur, *args: shapes.append(blur.kernel) or fit(blur, *args))
+    of_core = ir.lambda_curve(y, wide, regulariser="tv")
+    assert max(shapes[0].shape) < 24
+    assert shapes[0].sum() == pytest.approx(1, abs=1e-5)
+    monkeypatch.setattr(deconvolution_lambda, "_WIDE", 1000)
+    of_all = ir.lambda_curve(y, wide, regulariser="tv")
+    assert shapes[-1].shape == wide.shape
+    assert of_core.choices["balanced"] == pytest.approx(of_all.choices["balanced"], rel=0.3)
+
+
+def test_rules_that_never_settle_do_not_hold_up_the_others():
+    lams = []
+
+    def fit(y, weights, lam, state):  # GCV is least at 0.1, the residual never meets a σ that is far too small
+        lams.append(lam)
+        yield Iterate(1, 1)
+        kept = np.float32(0.5 / (1 + 10 * lam) if lam > 0.1 else 0.5 + 0.05 * np.log10(0.1 / lam))
+        return Fit(None, y * kept, 1.0)
+
+    y = np.random.default_rng(0).normal(0, 1, (40, 40)).astype(np.float32)
+    curve = finish(solved_curve(fit, y, 1e-3, np.ones_like(y)))
+    assert np.isfinite(curve.gcv).all()
+    assert len(curve.lam) < len(SOLVED_GRID)
 
 
 def test_held_out_data_are_not_fitted():

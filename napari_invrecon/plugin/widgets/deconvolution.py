@@ -29,6 +29,8 @@ from napari_invrecon.plugin.widgets.run_row import RunRow
 from napari_invrecon.plugin.widgets.why_lambda import WhyLambda
 from napari_invrecon.recon.deconvolution import estimate_memory
 from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
+from napari_invrecon.recon.probe import GaussianPSF
+from napari_invrecon.recon.psf import check_psf
 from napari_invrecon.records.history import Origin
 from napari_invrecon.records.replay import as_used
 from napari_invrecon.records.schema import settings_of
@@ -220,6 +222,9 @@ class DeconvolutionDock(Dock):
             return f"'{layer.name}' has no pixel size in nm: give it a scale in nm, or the width in pixels"
         try:
             inputs = self._inputs(layer, None)
+            if isinstance(inputs.psf, GaussianPSF):  # the others take longer to compute than a window may wait
+                shape = layer.data.shape
+                check_psf(inputs.psf.kernel(inputs.settings.pixel_size_nm, min(2, len(shape))), shape)
         except ValueError as error:
             return str(error)
         for region in (inputs.flat, inputs.ignored):
