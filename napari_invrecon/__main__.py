@@ -305,7 +305,7 @@ def add_fuse(commands: argparse._SubParsersAction) -> None:
 
 
 def run_fuse(arguments: argparse.Namespace) -> None:
-    """Leave each fused map, its standard error and the HAADF's residual as OME-TIFF, and one record."""
+    """Leave each fused map, its expected error and the HAADF's residual as OME-TIFF, and one record."""
     import json
     from dataclasses import replace
 
@@ -338,9 +338,9 @@ def run_fuse(arguments: argparse.Namespace) -> None:
     )
     for number, (element, source) in enumerate(maps.items()):
         _leave_on(arguments.output / f"{element}.tif", source, result.data[number], record | {"part": number})
-        if result.standard_error is not None:
-            shows = {"shows": {"quantity": "standard error", "element": element}}
-            _leave_on(arguments.output / f"{element}_error.tif", source, result.standard_error[number], record | shows)
+        if result.expected_error is not None:
+            shows = {"shows": {"quantity": "expected error", "element": element}}
+            _leave_on(arguments.output / f"{element}_error.tif", source, result.expected_error[number], record | shows)
     beside = arguments.output / "fuse.json"
     beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(beside)

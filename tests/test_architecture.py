@@ -92,7 +92,7 @@ RECON_LAYERS = (
         "deconvolution_scene",
         "deconvolution_lambda",
     },
-    {"fusion_choice"},
+    {"fusion_choice", "fusion_error"},
 )
 # zarr is recon's array on disc for results larger than memory, not a format that users hand in. scikit-learn, imported
 # late, decomposes spectra where it is installed.

@@ -1,4 +1,4 @@
-"""A fusion as layers: a map of each element, their overlay in colours, standard errors, and the HAADF's residual."""
+"""A fusion as layers: a map of each element, their overlay in colours, expected errors, and the HAADF's residual."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def add_fused(viewer: Viewer, result: FusionResult, source: FusionSource) -> Fus
         contrast_limits=_about_zero(result.haadf_residual),
         visible=False,
     )
-    errors = of_each(result.standard_error, "standard error", "standard error", colormap="viridis")
+    errors = of_each(result.expected_error, "expected error", "expected error", colormap="viridis")
     fractions = of_each(
         result.composition, "atomic fraction", "atomic fraction", colormap="viridis", contrast_limits=(0.0, 1.0)
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # Unit in which a leading axis is shown; frames are counted, also where the file says how far apart they are in time.
 _LEADING_UNITS = {"tilt": "degree", "energy": "eV", "frame": "pixel", "channel": "pixel"}
+_STEPS = {"tilt": "tilt", "energy": "channel"}
 _SQUARE = 1e-3  # relative; pixels are square when their sides differ by less
 
 # One colour an element, the same in every file; Okabe and Ito's for the colour-blind, the dark blue made lighter.
@@ -122,6 +123,17 @@ def foreign_units(acquisition: Acquisition) -> list[str]:
     """What the axes shown as nm or eV are in truth, where that is something else: "uncalibrated", "1/nm", …"""
     units = [axis.unit for axis in acquisition.axes if axis.name != "frame" and axis.unit != _unit(axis)]
     return list(dict.fromkeys("uncalibrated" if unit == "pixel" else unit for unit in units))
+
+
+def uncalibrated_steps(acquisition: Acquisition) -> list[str]:
+    """What one step of the uncalibrated axes is shown as: "1 pixel is shown as 1/32 nm", "1 channel as 1 eV"."""
+    said = []
+    for axis in acquisition.axes:
+        unit, step, _ = _shown(axis)
+        if axis.unit == "pixel" != unit:
+            what = _STEPS.get(axis.name, "pixel")
+            said.append(f"1 {what} is shown as {'1' if step == 1 else f'1/{round(1 / step)}'} {unit}")
+    return list(dict.fromkeys(said))
 
 
 def source_array(layer: Layer) -> Any:

@@ -12,7 +12,7 @@ from napari_invrecon.io import read
 from napari_invrecon.io.emd import is_emd
 from napari_invrecon.io.single_tilts import acquisitions_in, series_name, series_of
 from napari_invrecon.plugin.drops import already_open, opened_together, single_tilts
-from napari_invrecon.plugin.layers import foreign_units, layer_data
+from napari_invrecon.plugin.layers import foreign_units, layer_data, uncalibrated_steps
 from napari_invrecon.plugin.shared_axes import keep_units
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def _warning(file_name: str, acquisitions: Sequence[Acquisition]) -> str:
     notes = dict.fromkeys(note for acquisition in acquisitions for note in acquisition.metadata.get("notes", []))
     said = []
     if "uncalibrated" in foreign:
-        said.append("not calibrated; 1 pixel is shown as 1 nm and 1 channel as 1 eV, marked [uncalibrated]")
+        steps = dict.fromkeys(step for acquisition in acquisitions for step in uncalibrated_steps(acquisition))
+        said.append(f"not calibrated; {' and '.join(steps)}, marked [uncalibrated]")
     others = [unit for unit in foreign if unit != "uncalibrated"]
     said += [f"calibrated in {unit}; shown with the same numbers in nm, marked [{unit}]" for unit in others]
     said += list(notes)

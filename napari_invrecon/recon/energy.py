@@ -42,7 +42,7 @@ MethodName = Literal["fourier-ratio", "richardson-lucy"]
 EnergyRegulariserName = Literal["tikhonov", "l2"]
 EnergyRule = Literal["gcv", "balanced", "sure", "discrepancy", "l-curve"]
 
-_BYTES = 200  # per datum at work: double precision on a field of two to three windows, and its transform
+_BYTES = 90  # per datum at work: double precision on a field of two to three windows, and its transform
 _SAMPLE = 1 << 20  # data, of pixels on a regular grid, from which λ, noise and the iterations are estimated
 _END = 64  # the ends of the window are lines through this fraction of it
 _SEEN = 1e-6  # of the kernel: energies beyond the window that contribute less are left as they are

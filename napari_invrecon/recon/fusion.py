@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_invrecon.recon.blocks import cut
 from napari_invrecon.recon.fusion_choice import MOST_LAMBDA, Candidate, Choice, choose
+from napari_invrecon.recon.fusion_error import bootstrap
 from napari_invrecon.recon.fusion_scale import rescaled, scales
 from napari_invrecon.recon.fusion_scene import Scene, prepare
 from napari_invrecon.recon.fusion_settings import FusionSettings, for_each
@@ -33,8 +34,9 @@ __all__ = ["FusionResult", "FusionSettings", "fuse", "fusion"]
 
 _HALO_PX = 48
 _SATURATED = -0.1  # of proportionality: below it the HAADF is said to saturate
-_BYTES, _BYTES_HAADF = 80, 90  # of working memory, for each pixel of each map and for each pixel
-_BYTES_HELD, _BYTES_HELD_HAADF = 40, 20  # the same of what is there all the time: data, copies, results
+_BYTES, _BYTES_HAADF = 65, 75  # of working memory, for each pixel of each map and for each pixel
+_BYTES_HELD, _BYTES_HELD_HAADF = 20, 25  # the same of what is there all the time: data, copies, results
+_BYTES_DRAWN = 55  # for each pixel of each map, while data are drawn from the result
 _SHARE_OF_MEMORY = 0.5e9  # bytes for the solver of one GB allowed: the maps themselves and the result need theirs
 
 
@@ -45,7 +47,10 @@ class FusionResult(Reconstruction):
     Attributes
     ----------
     standard_error
-        (element, y, x), in the units of the maps; None without draws.
+        (element, y, x), in the units of the maps: how far results of other data of the same specimen would scatter;
+        None without draws.
+    expected_error
+        The same with the bias, √(standard_error² + bias²): how far the result is from the truth, typically.
     haadf_residual
         (y, x): H − h₀ − Σ a_i x̂_i, in the HAADF's units, on the result's pixels.
     composition
@@ -53,6 +58,7 @@ class FusionResult(Reconstruction):
     """
 
     standard_error: NDArray[np.float32] | None
+    expected_error: NDArray[np.float32] | None
     haadf_residual: NDArray[np.float32]
     composition: NDArray[np.float32] | None = None
 
@@ -85,8 +91,8 @@ def fuse(
     -------
     FusionResult
         ``data`` (element, y, x) float32 in the units of the maps, less the background and over the sensitivity, on
-        the pixels of the maps or (``grid="haadf"``) of the HAADF; ``lam``; ``record``; ``standard_error``;
-        ``haadf_residual``; ``composition``.
+        the pixels of the maps or (``grid="haadf"``) of the HAADF; ``lam``; ``record``; ``standard_error``,
+        ``expected_error``; ``haadf_residual``; ``composition``.
 
     Raises
     ------
@@ -148,7 +154,13 @@ def fusion(
     solution = yield from _shown(_solved(scene, coupling, lam, settings.n_iter, settings, edge, start), "fusing")
     scale = scales(scene.problem, solution.x)
     solution = rescaled(scene.problem, solution)
-    error = yield from _standard_error(scene, coupling, lam, solution, settings, edge)
+    again = solution if edge is None else None
+
+    def solved_again(drawn: Scene) -> Array:
+        steps = _solved(drawn, coupling, lam, settings.n_iter, settings, edge, again)
+        return rescaled(drawn.problem, finish(steps)).x
+
+    error = yield from bootstrap(scene, solution.x, solved_again, settings.n_draws, settings.seed)
     used = scene.power if coupling == "power" else scene.linear
     residual = used.residual(scene.haadf, solution.x)
     per_unit = given.sensitivity[:, None, None].astype(np.float32)
@@ -190,9 +202,8 @@ def fusion(
         stopped=_stopped(solution, settings),
         objective=significant(np.array(solution.objective), 8),
     )
-    if error is not None:
-        error /= per_unit
-    return FusionResult(x, lam, record, error, residual, _composition(x, scene.elements, settings))
+    scatter, expected = (None, None) if error is None else (error.scatter / per_unit, error.expected / per_unit)
+    return FusionResult(x, lam, record, scatter, expected, residual, _composition(x, scene.elements, settings))
 
 
 def _tried(candidate: Candidate) -> dict[str, Any]:
@@ -260,7 +271,8 @@ def estimate_memory(haadf_shape: Sequence[int], maps_shape: Sequence[int], setti
     n, pixels, fine = maps_shape[0], float(np.prod(maps_shape[1:])), float(np.prod(haadf_shape))
     solved = fine if settings.grid == "haadf" else pixels
     work = min(1e-9 * (_BYTES * n + _BYTES_HAADF) * solved, 0.5 * settings.memory_gb)
-    return work + 1e-9 * (_BYTES_HELD * n * max(pixels, solved) + _BYTES_HELD_HAADF * fine)
+    held = _BYTES_HELD + (_BYTES_DRAWN if settings.n_draws else 0)
+    return work + 1e-9 * (held * n * max(pixels, solved) + _BYTES_HELD_HAADF * fine)
 
 
 def _edge(scene: Scene, settings: FusionSettings) -> int | None:
@@ -333,37 +345,3 @@ def _shown(steps: Steps[Solution], stage: str) -> Steps[Solution]:
             result: Solution = end.value
             return result
         answer = yield dataclasses.replace(shown, stage=shown.stage or stage)
-
-
-def _standard_error(
-    scene: Scene, coupling: CouplingName, lam: float, solution: Solution, settings: FusionSettings, edge: int | None
-) -> Generator[Iterate, bool | None, Array | None]:
-    """The standard deviation of solutions from data drawn from the result (parametric bootstrap); None without draws.
-
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993.
-    """
-    if settings.n_draws == 0:
-        return None
-    rng = np.random.default_rng([settings.seed, 1])
-    total, square = (np.zeros(solution.x.shape) for _ in range(2))
-    p, drawn = scene.problem, 0
-    seen = solution.x if p.sampling is None else p.sampling(solution.x)
-    for drawn in range(1, settings.n_draws + 1):
-        expected = seen + p.background
-        noise = rng.standard_normal(p.data.shape) * p.sigma
-        b = rng.poisson(np.maximum(expected, 0)) if p.counts else expected + noise
-        data = np.where(np.isfinite(p.data), b, np.nan).astype(np.float32)
-        haadf = (scene.haadf + scene.linear.noise * rng.standard_normal(scene.haadf.shape)).astype(np.float32)
-        again = dataclasses.replace(scene.seen_as(haadf), problem=dataclasses.replace(p, data=data))
-        start = solution if edge is None else None
-        drawn_from = finish(_solved(again, coupling, lam, settings.n_iter, settings, edge, start))
-        x = rescaled(again.problem, drawn_from).x.astype(np.float64)
-        total += x
-        square += x**2
-        shown = Iterate(drawn, settings.n_draws, solution.x, stage=f"draw {drawn} of {settings.n_draws}")
-        if (yield shown):
-            break
-    if drawn < 2:
-        return None
-    variance = (square - total**2 / drawn) / (drawn - 1)
-    return np.asarray(np.sqrt(np.maximum(variance, 0)), np.float32)

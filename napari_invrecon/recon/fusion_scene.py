@@ -48,6 +48,8 @@ class Scene:
         How H depends on the maps, for γ = 1 and for the settings'.
     edge_px
         σ of the smoothing before H's edges are taken, px of the result.
+    ratios
+        Those of a (element,), of which only the scale is fitted; None: each a is.
     """
 
     haadf: Array
@@ -58,6 +60,7 @@ class Scene:
     power: Calibration
     elements: tuple[str, ...]
     edge_px: float = EDGE_PX[0]
+    ratios: NDArray[np.float64] | None = None
 
     def coupled(self, coupling: CouplingName, x: Array | None = None) -> FusionProblem:
         """The problem with what a coupling takes from the HAADF; "power" has the HAADF's term anew at each step.
@@ -84,6 +87,20 @@ class Scene:
     def seen_as(self, haadf: Array) -> Scene:
         """The scene with another HAADF, of the same noise."""
         return dataclasses.replace(self, haadf=haadf, clean=denoised(haadf, self.linear.noise))
+
+    def drawn(self, x: Array, rng: np.random.Generator) -> Scene:
+        """Another measurement of the specimen x, calibrated anew where the maps have x's pixels."""
+        p = self.problem
+        expected = (x if p.sampling is None else p.sampling(x)) + p.background
+        if p.counts:
+            b = rng.poisson(np.maximum(expected, 0)).astype(np.float32)
+        else:
+            b = expected + p.sigma * rng.standard_normal(p.data.shape, np.float32)
+        data = np.where(np.isfinite(p.data), b, np.nan).astype(np.float32)
+        noise = self.linear.noise * rng.standard_normal(self.haadf.shape)
+        again = self.seen_as((self.known + noise).astype(np.float32))
+        again = dataclasses.replace(again, problem=dataclasses.replace(p, data=data))
+        return _recalibrated(again) if p.sampling is None else again
 
     def solve(
         self, coupling: CouplingName, lam: float, start: Solution | None, n_iter: int, tolerance: float,
@@ -217,11 +234,11 @@ def prepare(haadf: Any, maps: Any, settings: FusionSettings, backgrounds: Any = 
             seen = h if sampling is None else _averaged(h, sampling)
             found = calibrate(seen, above, unit, ratios=ratios)
     power = dataclasses.replace(found, gamma=settings.gamma, psf_sigma_px=settings.psf_sigma_px)
-    scene = Scene(seen, denoised(seen, found.noise), problem, noise, found, power, elements)
-    return Input(_recalibrated(scene, ratios), h, sampling, sensitivity, moved)
+    scene = Scene(seen, denoised(seen, found.noise), problem, noise, found, power, elements, ratios=ratios)
+    return Input(_recalibrated(scene), h, sampling, sensitivity, moved)
 
 
-def _recalibrated(scene: Scene, ratios: NDArray[np.float64] | None) -> Scene:
+def _recalibrated(scene: Scene) -> Scene:
     """Calibrated on maps that are denoised along the HAADF's edges: noise in what explains H makes a too small."""
     piece = scene.part(scene.centre)
     if not np.isfinite(piece.haadf).any() or not np.isfinite(piece.problem.data).any():
@@ -232,8 +249,8 @@ def _recalibrated(scene: Scene, ratios: NDArray[np.float64] | None) -> Scene:
     gamma, psf = scene.power.gamma, scene.power.psf_sigma_px
     return dataclasses.replace(
         scene,
-        linear=calibrate(piece.haadf, x, None, ratios=ratios),
-        power=calibrate(piece.haadf, x, None, gamma=gamma, psf_sigma_px=psf, ratios=ratios),
+        linear=calibrate(piece.haadf, x, None, ratios=scene.ratios),
+        power=calibrate(piece.haadf, x, None, gamma=gamma, psf_sigma_px=psf, ratios=scene.ratios),
     )
 
 

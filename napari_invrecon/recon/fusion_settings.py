@@ -194,8 +194,8 @@ class FusionSettings:
             "min": 0,
             "max": 1000,
             "advanced": True,
-            "help": "Data sets drawn from the result and solved again, for maps of the standard error; 0: none. Each "
-            "takes as long as a solution; about 10 give the error within a quarter.",
+            "help": "Data sets drawn from the result and solved again, for maps of the expected error, from noise and "
+            "from bias; 0: none. Each takes as long as two solutions; about 10 give the error within a quarter.",
         },
     ] = 0
     holdout_fraction: Annotated[

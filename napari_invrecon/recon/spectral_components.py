@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _MOST = 64  # components that are looked at
 _FEWEST_COUNTS = 10.0  # of a channel or a pixel, below which its weight is that of so many
 _SLACK = 1.02  # times the noise's largest singular value, about which that of few counts scatters
-_BYTES = 16  # for each datum: Z, what the decomposition makes of it, the result
+_BYTES, _BYTES_SAMPLE = 6, 48  # for each datum; for each of the sample from which the noise is told
+_BYTES_COMPONENT = 1500  # for each channel and pixel: some twenty numbers of each component
 _SAMPLE_PX = 4096
 _LEAST_GAIN = 1e-12
 
@@ -153,7 +154,9 @@ def component_steps(spectrum_image: Any, settings: ComponentSettings) -> Steps[R
 
 def estimate_memory(shape: Sequence[int]) -> float:
     """Peak memory in GB of `denoise_spectra` on a spectrum image of this shape."""
-    return 1e-9 * _BYTES * float(np.prod(shape))
+    n, m = shape[0], float(np.prod(shape[1:]))
+    sample = n * m / max(1, m // _SAMPLE_PX)
+    return 1e-9 * (_BYTES * n * m + max(_BYTES_SAMPLE * sample, _BYTES_COMPONENT * (n + m)))
 
 
 def _truncated_svd() -> Any:

@@ -175,7 +175,7 @@ def test_a_layer_is_repeated_from_its_record(qtbot, viewer, pair):
         assert each.name == f"{before.name} [1]"
 
 
-def test_standard_errors_and_atomic_fractions_come_hidden(qtbot, viewer, pair):
+def test_expected_errors_and_atomic_fractions_come_hidden(qtbot, viewer, pair):
     add_haadf(viewer, pair[0])
     add_maps(viewer, pair[1])
     dock = open_dock(viewer, n_draws=3, k_factors="Ce=1, Co=1.5")
@@ -184,11 +184,11 @@ def test_standard_errors_and_atomic_fractions_come_hidden(qtbot, viewer, pair):
     total = sum(each.data for each in dock.fused.fractions)
     np.testing.assert_allclose(total[np.isfinite(total)], 1, rtol=1e-5)
     assert dock.fused.fractions[0].name == "Ce K atomic fraction, edges λ=1"
-    assert [each.name for each in dock.fused.errors] == [f"{e} K standard error, edges λ=1" for e in ELEMENTS]
+    assert [each.name for each in dock.fused.errors] == [f"{e} K expected error, edges λ=1" for e in ELEMENTS]
     for each in dock.fused.errors:
         assert each.data.shape == SHAPE
         assert each.data.max() > 0
-        assert each.metadata["invrecon"]["shows"]["quantity"] == "standard error"
+        assert each.metadata["invrecon"]["shows"]["quantity"] == "expected error"
 
 
 def test_one_map_and_fitted_values(qtbot, viewer, pair):

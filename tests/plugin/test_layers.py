@@ -11,7 +11,7 @@ import pytest
 from napari.layers import Image, Layer
 
 from napari_invrecon.io import Acquisition, Axis
-from napari_invrecon.plugin.layers import layer_data, pixel_size_nm, source_array
+from napari_invrecon.plugin.layers import layer_data, pixel_size_nm, source_array, uncalibrated_steps
 
 Y, X = Axis("y", "nm", 0.5, -3.0), Axis("x", "nm", 0.5, 1.0)
 TILT, ENERGY = Axis("tilt", "degree", 2.0, -4.0), Axis("energy", "eV", 0.25, 350.0)
@@ -140,3 +140,15 @@ def test_a_scan_within_the_pixels_of_another_lies_over_it() -> None:
     first = [each.translate - np.array(each.scale) / 2 for each in (fine, coarse)]
     np.testing.assert_allclose(*first)
     assert pixel_size_nm(fine) is None
+
+
+def test_what_a_step_of_an_uncalibrated_axis_is_shown_as() -> None:
+    plane = Axis("y", scale=1 / 32), Axis("x", scale=1 / 32)
+    cases = {
+        plane: ["1 pixel is shown as 1/32 nm"],
+        (Axis("energy"), Axis("y"), Axis("x")): ["1 channel is shown as 1 eV", "1 pixel is shown as 1 nm"],
+        (Axis("frame"), Axis("y", "nm"), Axis("x", "nm")): [],
+    }
+    for axes, said in cases.items():
+        found = Acquisition(np.zeros((4,) * len(axes)), axes, "A", "image")
+        assert uncalibrated_steps(found) == said

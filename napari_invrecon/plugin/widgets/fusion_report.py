@@ -21,8 +21,8 @@ _UNSEEN = "the HAADF cannot see "
 _TIPS = {
     "Measured": "Show what went in, alone: the maps, added in their colours, or one of them, or the HAADF image.",
     "Fused": "Show the fused maps alone: their overlay, or one of them.",
-    "Error": "Show, alone, the standard error of one fused map (Draws for the error, under Advanced), or what the "
-    "fused maps leave of the HAADF image, H − h₀ − Σ a x: structure in it is what they do not explain.",
+    "Error": "Show, alone, the expected error of one fused map, noise and bias (Draws for the error, under Advanced), "
+    "or what the fused maps leave of the HAADF image, H − h₀ − Σ a x: structure in it is what they do not explain.",
 }
 _COUPLINGS = {
     "none": "no coupling to the HAADF",
