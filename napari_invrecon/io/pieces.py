@@ -20,7 +20,7 @@ _SLAB_BYTES = 1 << 26
 
 def write_pieces(file: IO[bytes], offset: int, data: Any, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
     """Write a NumPy or dask array in C order from ``offset`` on; each piece is yielded when it is in the file."""
-    for place in _pieces(data):
+    for place in pieces(data):
         piece = np.ascontiguousarray(np.asarray(data[place]), dtype)
         # From this axis on the piece is as wide as the array, so that it lies in the file in runs.
         run = data.ndim
@@ -35,7 +35,7 @@ def write_pieces(file: IO[bytes], offset: int, data: Any, dtype: np.dtype[Any]) 
         yield piece
 
 
-def _pieces(data: Any) -> Iterator[tuple[slice, ...]]:
+def pieces(data: Any) -> Iterator[tuple[slice, ...]]:
     """Where the chunks of a lazy array are; slabs of an array in memory."""
     row_bytes = data.dtype.itemsize * int(np.prod(data.shape[1:]))
     rows = max(1, _SLAB_BYTES // max(1, row_bytes))

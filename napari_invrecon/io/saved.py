@@ -1,8 +1,8 @@
 """The note that every writer leaves in its file: what the format itself has no place for, so that all comes back.
 
 JSON with the keys ``napari-invrecon`` (version of the note), ``name``, ``kind``, ``shape``, ``axes``, ``metadata``
-(that of `Acquisition`) and ``record``, the reconstruction's. A file that another program has changed since then keeps
-an old note; so the note's shape and steps must be those of the file.
+(that of `Acquisition`), ``record``, the reconstruction's, and in an .mrc with NaN ``missing``, a mask. A file that
+another program has changed since then keeps an old note; so the note's shape and steps must be those of the file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from napari_invrecon.io.acquisition import Acquisition, Axis, Kind
 from napari_invrecon.io.arrange import real_numbers
+from napari_invrecon.io.missing import with_missing
 from napari_invrecon.io.origin import known
 from napari_invrecon.io.units import UNITS
 
@@ -40,9 +41,9 @@ def note(acquisition: Acquisition) -> dict[str, Any]:
     }
 
 
-def note_text(acquisition: Acquisition) -> str:
-    """The note as JSON, ASCII only, for formats that hold a text."""
-    return json.dumps(note(acquisition))
+def note_text(acquisition: Acquisition, more: Mapping[str, str] | None = None) -> str:
+    """The note, with more keys, as JSON, ASCII only, for formats that hold a text."""
+    return json.dumps(note(acquisition) | dict(more or {}))
 
 
 def found_note(text: str) -> dict[str, Any] | None:
@@ -104,4 +105,7 @@ def _acquisition(data: Any, noted: Mapping[str, Any]) -> Acquisition:
         raise ValueError("the note is damaged")
     if noted["kind"] == "tilt series" and len([float(angle) for angle in metadata["angles_deg"]]) != shape[0]:
         raise ValueError("the note has not one angle for each image")
-    return Acquisition(data.reshape(shape), axes, str(noted["name"]), noted["kind"], metadata, record)
+    data = data.reshape(shape)
+    if "missing" in noted:
+        data = with_missing(data, noted["missing"])
+    return Acquisition(data, axes, str(noted["name"]), noted["kind"], metadata, record)

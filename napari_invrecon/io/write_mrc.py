@@ -1,7 +1,8 @@
 """MRC, float32, which every tomography program reads: voxel size, tilt angles, labels; what else there is as a note.
 
 Tilt angles are in FEI's extended header (FEI1), one record an image. The note (`saved`) follows them there, or is alone
-in an extended header of type MRCO, whose counts of numbers for each section are 0: other programs skip it.
+in an extended header of type MRCO, whose counts of numbers for each section are 0: other programs skip it. Missing data
+hold the nearest datum of their image, which a label says, and their mask is in the note (`missing`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE, get_ext_header_dtype
 
 from napari_invrecon.io.atomic import whole
+from napari_invrecon.io.missing import filled, mask_text, missing_mask, share_missing
 from napari_invrecon.io.pieces import write_pieces
 from napari_invrecon.io.saved import note_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -58,8 +60,15 @@ def write_mrc(path: Path, acquisition: Acquisition, labels: Sequence[str] = ()) 
             f"{path.name}: expected a real image or volume (z, y, x), got {data.dtype} of shape {tuple(data.shape)}: "
             "save one volume at a time, or as .zarr or .hspy"
         )
-    extended, exttyp = _extended_header(acquisition)
-    header = _header(acquisition, labels or _labels(acquisition))
+    mask = missing_mask(data)
+    labels = list(labels or _labels(acquisition))[:_LABELS]
+    if mask is not None:
+        data = filled(data)
+        share = share_missing(mask, data.shape)
+        labels[_LABELS - 1 :] = []
+        labels.append(f"{100 * share:.2g} % of the data are missing: the nearest datum is in their place")
+    extended, exttyp = _extended_header(acquisition, {} if mask is None else {"missing": mask_text(mask)})
+    header = _header(acquisition, labels)
     header["nsymbt"], header["exttyp"] = len(extended), exttyp
     seen = _Statistics()
     with whole(path, 4 * data.size) as part, part.open("wb") as file:
@@ -85,8 +94,8 @@ def _header(acquisition: Acquisition, labels: Sequence[str]) -> Any:
     for letter, n in zip("zyx", shape, strict=True):
         header[f"n{letter}"] = header[f"m{letter}"] = n
         header["cella"][letter] = n * sides.get(letter, stack_step)
-    header["nlabl"] = min(len(labels), _LABELS)
-    for i, label in enumerate(labels[:_LABELS]):
+    header["nlabl"] = len(labels)
+    for i, label in enumerate(labels):
         header["label"][i] = label.encode("ascii", "replace")[:_LABEL_BYTES]
     return header
 
@@ -101,9 +110,9 @@ def _labels(acquisition: Acquisition) -> list[str]:
     return [" ".join(str(word) for word in words if word)]
 
 
-def _extended_header(acquisition: Acquisition) -> tuple[bytes, bytes]:
-    """(bytes, type): tilt angles as FEI writes them, then the note, padded to whole words."""
-    text = note_text(acquisition).encode("ascii")
+def _extended_header(acquisition: Acquisition, more: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """(bytes, type): tilt angles as FEI writes them, then the note with more in it, padded to whole words."""
+    text = note_text(acquisition, more).encode("ascii")
     text += b" " * (-len(text) % 16)
     angles = acquisition.metadata.get("angles_deg")
     if acquisition.kind != "tilt series" or angles is None:

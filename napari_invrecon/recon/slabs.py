@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from napari_invrecon.recon.blocks import Block
     from napari_invrecon.recon.solvers import Iterate
 
-# Copies of a slab's volume and of its sinogram that a solver holds at its peak, input and result included: measured.
+# Copies of a slab's volume and of its sinogram that a solver holds at its peak, input and result included, and how many
+# more sinograms where data have weights (NaN, or shot noise): measured.
 _COPIES = {
-    "fbp": (6, 5),
-    "sirt": (6, 7),
-    "sart": (5, 7),
-    "tv-sart": (8, 6),
-    "tv": (9, 10),
-    "l1": (7, 8),
-    "tikhonov": (7, 8),
+    "fbp": (6, 5, 4),
+    "sirt": (6, 7, 5),
+    "sart": (5, 7, 3),
+    "tv-sart": (8, 6, 2),
+    "tv": (9, 10, 2),
+    "l1": (7, 8, 2),
+    "tikhonov": (7, 8, 2),
 }
 # Slices of a halo that leave a seam below 1e-3 of the range. TV: 8 at λ = 0.003, 17 at 0.01, some 26 at 0.03.
 _HALO = {"tv": (8, 48), "tv-sart": (8, 48), "tikhonov": (12, 12)}
@@ -81,6 +82,7 @@ def estimate(
     n_channels: int,
     memory_gb: float,
     n_workers: int | None = None,
+    weighted: bool = False,
 ) -> MemoryEstimate:
     """How a reconstruction is cut so that it stays within its memory, and what it then needs.
 
@@ -98,14 +100,16 @@ def estimate(
         What there is, here or for each worker of a cluster.
     n_workers
         Of a cluster, each with a slab; None: this computer's cores.
+    weighted
+        Whether data have weights.
 
     Raises
     ------
     ValueError
         When the thinnest slab is too large for the memory.
     """
-    volumes, sinograms = _COPIES[algorithm]
-    per_slice = 4e-9 * (volumes * slice_voxels + sinograms * slice_data)
+    volumes, sinograms, more = _COPIES[algorithm]
+    per_slice = 4e-9 * (volumes * slice_voxels + (sinograms + more * weighted) * slice_data)
     least = min(n_slices, _LEAST_SLICES + 2 * reach)
     result = 4e-9 * slice_voxels * n_slices * n_channels
     on_disk = result > _ON_DISK_FROM * memory_gb

@@ -293,8 +293,11 @@ def chosen_slices(shape: Sequence[int], settings: TomographySettings) -> slice:
     return slice(first, n if settings.n_slices is None else min(n, first + settings.n_slices))
 
 
-def estimate_memory(shape: Sequence[int], settings: TomographySettings) -> MemoryEstimate:
-    """What `reconstruct_tilt_series` will need for a stack of this shape, at most about ``memory_gb``."""
+def estimate_memory(shape: Sequence[int], settings: TomographySettings, dtype: Any = np.float32) -> MemoryEstimate:
+    """What `reconstruct_tilt_series` will need for a stack of this shape, at most about ``memory_gb``.
+
+    A stack of floating-point numbers may hold NaN, as an aligned one does, and is counted with the weights of that.
+    """
     n_channels, n_tilts = shape[0] if len(shape) == 4 else 1, shape[-3]
     across, part = shape[-1 if settings.tilt_axis == "y" else -2], chosen_slices(shape, settings)
     width = max(1, across // settings.bin)
@@ -306,6 +309,7 @@ def estimate_memory(shape: Sequence[int], settings: TomographySettings) -> Memor
         max(1, (part.stop - part.start) // settings.bin),
         n_channels,
         settings.memory_gb,
+        weighted=settings.noise == "poisson" or np.dtype(dtype).kind == "f",
     )
 
 
@@ -322,6 +326,7 @@ def _plan(scene: Scene, settings: TomographySettings, lam: float, n_workers: int
         series.n_channels,
         settings.memory_gb,
         n_workers,
+        weighted=series.gain is not None or series.n_missing > 0,
     )
 
 

@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--slices", type=int, default=WIDTH)
     shape = (N_TILTS, parser.parse_args().slices, WIDTH)
     settings = {"algorithm": "tv-sart", "lam": 3e-3, "n_iter": 1, "tolerance": 0.0}
-    plan = estimate_memory(shape, TomographySettings(**settings))
+    plan = estimate_memory(shape, TomographySettings(**settings), np.uint16)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stack.npy"
         stack = np.lib.format.open_memmap(path, "w+", np.uint16, shape)

@@ -1,11 +1,14 @@
 """A tilt series in, a volume in its units out: what comes is checked, what is left out is said, λ is the data's."""
 
+import tracemalloc
+
 import dask.array as da
 import numpy as np
 import pytest
 from tilt_phantoms import line_integrals, particles, voxels
 
 import napari_invrecon as ir
+from napari_invrecon.recon import slabs
 from napari_invrecon.recon.solvers import finish
 from napari_invrecon.recon.tilt_settings import TomographySettings
 from napari_invrecon.recon.tomography import (
@@ -425,6 +428,25 @@ def test_a_preview_is_a_part_of_the_whole(stack):
     part = finish(reconstruct_slices(scene, settings, 0.0, at))
     whole = ir.reconstruct_tilt_series(stack, ANGLES, algorithm="sirt", n_iter=15, tolerance=0.0, noise_sigma=0.0)
     assert np.allclose(part, whole.data[:, at], atol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ["fbp", "sirt", "sart", "tv-sart", "tv", "l1", "tikhonov"])
+def test_memory_counts_the_weights_of_missing_data(algorithm):
+    angles = np.arange(-60, 61, 3.0)
+    stack = line_integrals(particles(8), angles, 48, 40).astype(np.float32)
+    stack[0, :5] = np.nan
+    settings = {"algorithm": algorithm, "lam": 3e-3, "n_iter": 2, "noise_sigma": 0.01}
+    ir.reconstruct_tilt_series(stack[:, 20:28], angles, **settings)  # numba compiles
+    tracemalloc.start()
+    try:
+        record = ir.reconstruct_tilt_series(stack, angles, **settings).record
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    plan = estimate_memory(stack.shape, TomographySettings(**settings))
+    assert peak <= 1e9 * (plan.peak_gb - slabs._FIXED_GB)
+    assert record["memory"]["peak_gb"] == plan.peak_gb, "the run counts them as well"
+    assert estimate_memory(stack.shape, TomographySettings(**settings), np.int16).peak_gb < plan.peak_gb
 
 
 def test_memory_is_estimated_from_the_shape():

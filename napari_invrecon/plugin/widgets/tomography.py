@@ -150,7 +150,7 @@ class TomographyDock(Dock):
             lambda: tomography(given.stack, given.angles_deg, settings, iterations),
             keep,
             settings,
-            needed_gb=_needed_gb(given.stack.shape, settings),
+            needed_gb=_needed_gb(given.stack, settings),
             run_within=self.run_within,
         )
         self._explain()
@@ -306,10 +306,10 @@ class TomographyDock(Dock):
             each.setVisible(has_lam)
         self.memory.setVisible(layer is not None)
         if layer is not None:
-            shape = projections(layer).shape
+            stack = projections(layer)
             try:
-                part = chosen_slices(shape, settings)
-                self.memory.setText(describe_memory(estimate_memory(shape, settings)))
+                part = chosen_slices(stack.shape, settings)
+                self.memory.setText(describe_memory(estimate_memory(stack.shape, settings, stack.dtype)))
             except ValueError as error:
                 self.memory.setText(str(error))
             else:
@@ -422,12 +422,12 @@ class TomographyDock(Dock):
         self.finished.emit(layer)
 
 
-def _needed_gb(shape: Sequence[int], settings: TomographySettings) -> float:
+def _needed_gb(stack: Any, settings: TomographySettings) -> float:
     """Memory that a run takes here; none on a cluster, nor where no memory is enough, which the run says."""
     if settings.cluster is not None:
         return 0.0
     try:
-        return estimate_memory(shape, settings).peak_gb
+        return estimate_memory(stack.shape, settings, stack.dtype).peak_gb
     except ValueError:
         return 0.0
 
