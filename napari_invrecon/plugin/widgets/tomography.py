@@ -47,7 +47,7 @@ from napari_invrecon.records.replay import as_used, iterations_of_slabs
 from napari_invrecon.records.schema import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from napari.layers import Image, Layer
 
