@@ -29,7 +29,7 @@ Rule = Literal["balanced", "sure", "gcv", "discrepancy", "l-curve", "holdout", "
 DEFAULT_GRID: Curve = np.logspace(-8, 3, 200)
 SOLVED_GRID: Curve = np.logspace(-5, 0, 16)
 _SHIFT = 16  # bits of a float that do not matter for the bin it falls in
-_DISCREPANCY_AT_MOST = 4.0  # times the GCV choice: 2 % of error in an estimated σ can move it by a factor of ten
+_DISCREPANCY = (2.0, 4.0)  # times the GCV choice: 2 % of error in an estimated σ can move it by a factor of ten
 _AS_FLAT = 1.1  # times the least spread in the reference region also counts as flat
 _DEAD_GAIN = 1e-13  # |H|² below this is single-precision rounding of the transfer function, not transfer
 
@@ -118,9 +118,9 @@ def make_curve(
 ) -> LambdaCurve:
     """All scores and choices from the residual², the solution norm and the degrees of freedom at each λ.
 
-    "balanced" is the geometric mean of the GCV and the discrepancy choices, the second held between one and four
-    times the first. GCV aims at H x̂, and for a blur leaves x̂ itself a little noisy; the discrepancy takes no account
-    of the fit's degrees of freedom, so it smooths a little too much, and can only lie above. "reference" is the
+    "balanced" is the geometric mean of the GCV and the discrepancy choices, the second held between two and four
+    times the first, and twice where it is unknown. GCV aims at H x̂, and for a blur leaves x̂ itself a little noisy; the
+    discrepancy takes no account of the fit's degrees of freedom, so it smooths a little too much. "reference" is the
     smallest λ, from the GCV choice up, at which x̂ spreads by ``flat`` at most over a region known to be flat (one
     without a count holds no noise, and is flat at any λ). See docs/choose-lambda.md for what was measured.
 
@@ -149,7 +149,7 @@ def make_curve(
     if at_least is not None:
         choices["reference"] = max(at_least, low or 0.0)
     if low is not None:
-        choices["balanced"] = float(low * np.sqrt(np.clip((high or low) / low, 1, _DISCREPANCY_AT_MOST)))
+        choices["balanced"] = float(low * np.sqrt(np.clip((high or low) / low, *_DISCREPANCY)))
     return LambdaCurve(lam, n_data, np.sqrt(residual2), solution, gcv, sure, held, spread, sigma, choices, curvature)
 
 
@@ -213,7 +213,7 @@ def spectrum(
     m = transform.shape[-1]
     frames = transform.reshape(-1, *otf.shape).shape[0]
     gathered = (transform.reshape(frames, -1, m), otf.reshape(-1, m), penalty.reshape(-1, m))
-    parts = np.ascontiguousarray(otf).view(np.float32)
+    parts = np.ascontiguousarray(otf).view(otf.real.dtype)
     most = float(max(parts.max(), -parts.min())) ** 2  # of |H|², which at its peak is real; less than half too little
     dead = np.float32(_DEAD_GAIN * most)
     steepest, least = float(penalty.max()), float(np.min(penalty, where=penalty > 0, initial=np.inf))
