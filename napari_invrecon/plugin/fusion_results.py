@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 _DARKEST = 1.0  # per cent of an overlay's pixels in which an element is black
+_BRIGHTEST = 99.9  # per cent of an overlay's pixels that are within what the screen shows
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,15 @@ def add_fused(viewer: Viewer, result: FusionResult, source: FusionSource) -> Fus
 def overlay_of(x: NDArray[Any], colours: Sequence[str], limits: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
     """(y, x, 3) from 0 to 1: each map between its contrast limits in its colour, added up.
 
-    Where that is brighter than the screen, the colour is kept and the brightness is not.
+    Where that is brighter than the screen, all is darkened alike until a thousandth of the pixels is, of which the colour
+    is kept.
     """
     added = np.zeros((*x.shape[1:], 3), np.float32)
     for each, colour, (low, high) in zip(x, colours, limits, strict=True):
         share = np.clip((np.nan_to_num(each) - low) / (high - low), 0, 1)
         rgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         added += share[..., None].astype(np.float32) * np.array(rgb, np.float32)
+    added /= max(1.0, float(np.percentile(added.max(axis=-1), _BRIGHTEST)))
     return added / np.maximum(added.max(axis=-1, keepdims=True), 1)
 
 

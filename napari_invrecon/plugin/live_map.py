@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal, Slot
 
 from napari_invrecon.plugin.owned_layer import OwnedLayer
-from napari_invrecon.plugin.spectrum_maps import map_layer, map_place
+from napari_invrecon.plugin.spectrum_maps import map_layer, map_limits, map_place
 from napari_invrecon.plugin.worker import LatestOnly
 from napari_invrecon.recon.channel_noise import ChannelNoise
 from napari_invrecon.recon.solvers import Iterate
@@ -95,20 +95,21 @@ class LiveMap(OwnedLayer):
         self.told.emit(measured)
 
     def _put(self, source: Image, data: NDArray[np.float32], window: ElementWindow) -> None:
+        name = f"{window.name} live"
         if self.layer is not None and (self._of != source or self.layer.data.shape != data.shape):
             super().stop()
-        fresh = map_layer(map_place(source), data, window.element, window.line, f"{window.name} live")
+        if self.layer is not None and self.layer.name == name:
+            limits = map_limits(data)
+            self.layer.data = data
+            self.layer.contrast_limits_range = limits
+            self.layer.contrast_limits = limits
+            return
+        super().stop()
+        fresh = map_layer(map_place(source), data, window.element, window.line, name)
         fresh.metadata = {}  # it is no map yet, and not offered as one
         fresh.blending = "translucent_no_depth"
-        if self.layer is None:
-            self._of = source
-            self._add(fresh)
-            return
-        self.layer.data = data
-        self.layer.contrast_limits_range = fresh.contrast_limits_range
-        self.layer.contrast_limits = fresh.contrast_limits
-        if self.layer.name != fresh.name:
-            self.layer.name, self.layer.colormap = fresh.name, fresh.colormap
+        self._of = source
+        self._add(fresh)
 
 
 def _measure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.ticker import AutoLocator, LogLocator
@@ -17,6 +17,7 @@ from napari_invrecon.recon.element_window import ElementWindow
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.backend_bases import MouseEvent
     from matplotlib.figure import Figure
@@ -47,7 +48,8 @@ class _Held:
 class SpectrumPlot(ThemedPlot):
     """Counts against energy. Ends of windows are dragged, windows moved by their inside, the rest of the plot pans.
 
-    A double click shows the whole spectrum, or the element again; Ctrl and the wheel zoom.
+    A double click shows the whole spectrum, or the element again; Ctrl and the wheel zoom. Windows are drawn over a
+    copy of the picture without them, so that dragging one costs no more than itself.
     """
 
     moved = Signal(object)
@@ -64,6 +66,8 @@ class SpectrumPlot(ThemedPlot):
         self._view: tuple[float, float] | None = None
         self._log = False
         self._held: _Held | None = None
+        self._moving: list[Artist] = []
+        self._ground: Any = None
         self.axes: Axes | None = None
         self.mpl_connect("button_press_event", self._press)
         self.mpl_connect("motion_notify_event", self._drag)
@@ -89,7 +93,7 @@ class SpectrumPlot(ThemedPlot):
     ) -> None:
         """Draw the windows of an element, the background (energies, counts) that it has here, and names of others."""
         self._window, self._curve, self._others = window, curve, list(others)
-        self.redraw()
+        self._draw_windows()
 
     def look_at_window(self) -> None:
         """Show the windows of the element, and half as much around them, as soon as there is a spectrum."""
@@ -136,8 +140,9 @@ class SpectrumPlot(ThemedPlot):
 
     def redraw(self) -> None:
         """On the axes that there are: new ones would have no place yet, by which the mouse knows an energy."""
+        self._moving = []
         if self.axes is None or self._energy is None:
-            self.axes = None
+            self.axes = self._ground = None
             super().redraw()
             return
         self.figure.set_facecolor(self._colours.background)
@@ -146,7 +151,7 @@ class SpectrumPlot(ThemedPlot):
         self.draw_idle()
 
     def draw_on(self, figure: Figure) -> None:
-        """The spectrum, the windows, the background."""
+        """The spectrum."""
         if self._energy is not None and self._counts is not None:
             self.axes = self.axes or figure.add_subplot()
             style_axes(self.axes, self._colours)
@@ -159,31 +164,52 @@ class SpectrumPlot(ThemedPlot):
         shown = slice(max(0, start - 1), stop + 1)
         e, y = _thinned(energy[shown], counts[shown])
         axes.plot(e, y, color=colours.text, lw=0.9, drawstyle="steps-mid")
+        axes.set_xlim(low, high)
+        self._fit_height(axes, y)
+        axes.set_title(self._title, fontsize=FONT_PT, color=colours.text, pad=3)
+        axes.set_xlabel(self._unit, fontsize=FONT_PT, color=colours.text, labelpad=1)
+
+    def draw(self) -> None:
+        """As of `ThemedPlot`, with the windows on top."""
+        super().draw()
+        self._ground = None if self.axes is None else self.copy_from_bbox(self.figure.bbox)
+        self._draw_windows()
+
+    def _draw_windows(self) -> None:
+        """The windows where they are now, the background under the edge, and the elements' names."""
+        axes = self.axes
+        if axes is None or self._ground is None:
+            return
+        for each in self._moving:
+            each.remove()
+        self._moving = []
         if self._window is not None:
             for number, (a, b) in enumerate((self._window.signal, *self._window.background)):
                 colour = _BACKGROUND if number else _SIGNAL
-                axes.axvspan(a, b, color=colour, alpha=0.22, lw=0)
-                for end in (a, b):
-                    axes.axvline(end, color=colour, lw=1.2)
+                self._moving.append(axes.axvspan(a, b, color=colour, alpha=0.22, lw=0, animated=True))
+                self._moving += [axes.axvline(end, color=colour, lw=1.2, animated=True) for end in (a, b)]
         if self._curve is not None:
-            axes.plot(*self._curve, color=_BACKGROUND, lw=1.4, ls=(0, (4, 1.5)))
-        axes.set_xlim(low, high)
-        self._fit_height(axes, y)
-        for name, at in self._others:
-            if low < at < high:
-                axes.annotate(
-                    name,
-                    (at, 1.0),
-                    xycoords=axes.get_xaxis_transform(),
-                    xytext=(0, -2),
-                    textcoords="offset points",
-                    ha="center",
-                    va="top",
-                    fontsize=FONT_PT - 1,
-                    color=colours.text,
-                ).set_in_layout(False)
-        axes.set_title(self._title, fontsize=FONT_PT, color=colours.text, pad=3)
-        axes.set_xlabel(self._unit, fontsize=FONT_PT, color=colours.text, labelpad=1)
+            self._moving += axes.plot(*self._curve, color=_BACKGROUND, lw=1.4, ls=(0, (4, 1.5)), animated=True)
+        low, high = axes.get_xlim()
+        self._moving += [self._named(axes, name, at) for name, at in self._others if low < at < high]
+        self.restore_region(self._ground)
+        for each in self._moving:
+            axes.draw_artist(each)
+        self.update()
+
+    def _named(self, axes: Axes, name: str, at: float) -> Artist:
+        return axes.annotate(
+            name,
+            (at, 1.0),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(0, -2),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=FONT_PT - 1,
+            color=self._colours.text,
+            animated=True,
+        )
 
     def _fit_height(self, axes: Axes, y: NDArray[np.float64]) -> None:
         finite = y[np.isfinite(y)]

@@ -247,7 +247,7 @@ class LatestOnly(QObject):
         self._run.finished.connect(self._start)
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
-        self._pause.setInterval(0 if follow else _DEBOUNCE_MS)
+        self._pause.setInterval(_DEBOUNCE_MS)
         self._pause.timeout.connect(self._start)
 
     @property
@@ -260,7 +260,10 @@ class LatestOnly(QObject):
         if not (self._follow and self._run.running and self._run.seconds < _PATIENCE_S):
             self.cancel()
         self._waiting = make_steps
-        self._pause.start()
+        if self._follow:
+            self._start()  # before the window is drawn again
+        else:
+            self._pause.start()
 
     def cancel(self) -> None:
         """Drop what waits and stop what runs; nothing comes of it."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SMOOTHED_COUNTS = 150.0  # under the smoothing kernel: the maps' noise then biases a by about a per cent
 _SMOOTHING_PX = (1.0, 4.0)
 _NOTHING = 1e-30  # norm of a map that is empty
-_SEEN = 3.0  # standard errors
+SEEN = 3.0  # standard errors
 _RIDGE = 1e-3  # of a map's variance: between maps that depend on each other the smaller slopes are taken
 _PARTLY = 0.2  # of the variance beyond noise that a curve explains, for the HAADF to be called curved
 _DEPENDENT = 30.0  # how much the variance of a grows by the others being unknown too (variance inflation)
@@ -62,7 +62,7 @@ class Calibration:
     @property
     def seen(self) -> NDArray[np.bool_]:
         """(element,): whether the HAADF sees the element, a above three standard errors; see ``told``."""
-        return self.slopes > _SEEN * self.errors
+        return self.slopes > SEEN * self.errors
 
     def blurred(self, image: Array) -> Array:
         """A image."""

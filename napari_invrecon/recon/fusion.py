@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_invrecon.recon.blocks import cut
+from napari_invrecon.recon.couplings import SEEN
 from napari_invrecon.recon.fusion_choice import MOST_LAMBDA, Candidate, Choice, choose
 from napari_invrecon.recon.fusion_error import bootstrap
 from napari_invrecon.recon.fusion_scale import rescaled, scales
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["FusionResult", "FusionSettings", "fuse", "fusion"]
 
 _HALO_PX = 48
+_VISIBLE = 0.5  # of the largest signal of an element in the HAADF: one that may have as much may be seen
 _SATURATED = -0.1  # of proportionality: below it the HAADF is said to saturate
 _BYTES, _BYTES_HAADF = 65, 75  # of working memory, for each pixel of each map and for each pixel
 _BYTES_HELD, _BYTES_HELD_HAADF = 20, 25  # the same of what is there all the time: data, copies, results
@@ -197,7 +199,7 @@ def fusion(
         haadf_binning=1.0 if given.sampling is None else given.sampling.ratio,
         blocks=None if edge is None else {"edge_px": edge, "halo_px": _HALO_PX},
         gain=choice.gain,
-        flags=_flags(scene, choice),
+        flags=_flags(scene, choice, solution.x),
         n_iter=solution.n_iter,
         stopped=_stopped(solution, settings),
         objective=significant(np.array(solution.objective), 8),
@@ -217,12 +219,15 @@ def _stopped(solution: Solution, settings: FusionSettings) -> str:
     return "iterations" if solution.n_iter >= settings.n_iter else "asked to finish"
 
 
-def _flags(scene: Scene, choice: Choice) -> list[str]:
+def _flags(scene: Scene, choice: Choice, x: Array) -> list[str]:
     """What a reader of the result should know."""
     used = scene.power if choice.coupling == "power" else scene.linear
+    most = np.maximum(x, 0).max((1, 2)).astype(float) ** used.gamma
+    signal, uncertain = used.slopes * most, SEEN * used.errors * most  # of each element where there is most of it
+    unclear = signal + uncertain > _VISIBLE * signal.max(initial=0.0)
     flags = [
-        f"the HAADF cannot see {name}"
-        for name, seen, told in zip(scene.elements, used.seen, used.told, strict=True)
+        f"whether the HAADF sees {name} cannot be told" if doubtful else f"the HAADF cannot see {name}"
+        for name, seen, told, doubtful in zip(scene.elements, used.seen, used.told, unclear, strict=True)
         if told and not seen
     ]
     mixed = [name for name, told in zip(scene.elements, used.told, strict=True) if not told]

@@ -103,6 +103,38 @@ def test_an_element_is_added_mapped_and_recorded(viewer, qtbot, oxide) -> None:
     np.testing.assert_array_equal(source.data[:, 0], oxide)
 
 
+def test_a_dragged_window_is_drawn_without_the_spectrum(viewer, qtbot, oxide, monkeypatch) -> None:
+    """Nothing but the windows is drawn anew, and the plot shows where they are now."""
+    add_spectra(viewer, oxide)
+    dock = open_dock(viewer)
+    dock.elements.add_element("O")
+    settle(qtbot, dock)
+    dock.show()
+    plot, before = dock.view.plot, dock.elements.current
+    plot.draw()
+    pictures = [np.array(plot.buffer_rgba())]
+    drawn = []
+    monkeypatch.setattr(plot.figure, "draw", drawn.append)
+    layer = viewer.layers["O K live"]
+    first, last = at(plot, before.signal[1]), at(plot, before.signal[1] - 20)
+    qtbot.mousePress(plot, Qt.MouseButton.LeftButton, pos=first)
+    qtbot.mouseMove(plot, last)
+    pictures.append(np.array(plot.buffer_rgba()))
+    settle(qtbot, dock)
+    qtbot.mouseMove(plot, first)
+    qtbot.mouseRelease(plot, Qt.MouseButton.LeftButton, pos=first)
+    settle(qtbot, dock)
+    pictures.append(np.array(plot.buffer_rgba()))
+    assert not drawn
+    assert viewer.layers["O K live"] is layer
+    row = round(first.y() * plot.device_pixel_ratio)  # above it the element's name moves, too
+    changed = np.flatnonzero((pictures[0][row] != pictures[1][row]).any(axis=1)) / plot.device_pixel_ratio
+    assert changed.size
+    assert last.x() - 3 <= changed.min()
+    assert changed.max() <= first.x() + 3
+    assert dock.elements.current.signal[1] == pytest.approx(before.signal[1], abs=0.6)
+
+
 def test_a_window_is_dragged_and_the_map_follows(viewer, qtbot, oxide) -> None:
     add_spectra(viewer, oxide)
     dock = open_dock(viewer)

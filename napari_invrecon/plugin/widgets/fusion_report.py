@@ -24,6 +24,7 @@ _TIPS = {
     "Error": "Show, alone, the expected error of one fused map, noise and bias (Draws for the error, under Advanced), "
     "or what the fused maps leave of the HAADF image, H − h₀ − Σ a x: structure in it is what they do not explain.",
 }
+_WORTH = 1.05  # times the dose: less is not told from nothing
 _COUPLINGS = {
     "none": "no coupling to the HAADF",
     "edges": "coupled by edges",
@@ -112,7 +113,9 @@ def verdict(record: dict[str, Any]) -> str:
         chosen += f" ({words} by held-out data)"
     said = [chosen]
     if record["gain"] is not None and record["coupling"] != "none":
-        said.append(f"The HAADF is worth {record['gain']:.2g} times the dose, against smoothing the maps alone")
+        worth = f"is worth {record['gain']:.2g} times the dose, against smoothing the maps alone"
+        nothing = "saves no dose here: smoothing the maps alone (none) predicts as well, and is the safer choice"
+        said.append(f"The HAADF {worth if record['gain'] >= _WORTH else nothing}")
     if any(record["shift_px"]):
         said.append("HAADF moved by {:.2f}, {:.2f} px (y, x)".format(*record["shift_px"]))
     unseen = [each.removeprefix(_UNSEEN) for each in record["flags"] if each.startswith(_UNSEEN)]
