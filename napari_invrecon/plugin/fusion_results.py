@@ -126,8 +126,8 @@ def add_fused(viewer: Viewer, result: FusionResult, source: FusionSource) -> Fus
 def overlay_of(x: NDArray[Any], colours: Sequence[str], limits: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
     """(y, x, 3) from 0 to 1: each map between its contrast limits in its colour, added up.
 
-    Where that is brighter than the screen, all is darkened alike until a thousandth of the pixels is, of which the colour
-    is kept.
+    Where that is brighter than the screen, all is darkened alike until a thousandth of the pixels is; these keep their
+    colour.
     """
     added = np.zeros((*x.shape[1:], 3), np.float32)
     for each, colour, (low, high) in zip(x, colours, limits, strict=True):

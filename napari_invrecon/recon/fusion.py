@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["FusionResult", "FusionSettings", "fuse", "fusion"]
 
 _HALO_PX = 48
-_VISIBLE = 0.5  # of the largest signal of an element in the HAADF: one that may have as much may be seen
+_VISIBLE = 0.5  # of the HAADF's range: an element that may have as much somewhere may be seen
 _SATURATED = -0.1  # of proportionality: below it the HAADF is said to saturate
 _BYTES, _BYTES_HAADF = 65, 75  # of working memory, for each pixel of each map and for each pixel
 _BYTES_HELD, _BYTES_HELD_HAADF = 20, 25  # the same of what is there all the time: data, copies, results
@@ -223,8 +223,8 @@ def _flags(scene: Scene, choice: Choice, x: Array) -> list[str]:
     """What a reader of the result should know."""
     used = scene.power if choice.coupling == "power" else scene.linear
     most = np.maximum(x, 0).max((1, 2)).astype(float) ** used.gamma
-    signal, uncertain = used.slopes * most, SEEN * used.errors * most  # of each element where there is most of it
-    unclear = signal + uncertain > _VISIBLE * signal.max(initial=0.0)
+    at_most = (used.slopes + SEEN * used.errors) * most  # of the HAADF's signal is each element's, where it has most
+    unclear = (at_most > _VISIBLE * float(np.ptp(scene.clean))) | (used.bend < _SATURATED)
     flags = [
         f"whether the HAADF sees {name} cannot be told" if doubtful else f"the HAADF cannot see {name}"
         for name, seen, told, doubtful in zip(scene.elements, used.seen, used.told, unclear, strict=True)

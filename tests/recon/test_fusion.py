@@ -132,6 +132,25 @@ def test_one_element_and_a_map_of_zeros(domains):
     assert "the HAADF cannot see Co" in result.record["flags"]
 
 
+@pytest.mark.parametrize(("weight", "said"), [(0.0, ["the HAADF cannot see Ce"]), (0.6, [])])
+def test_an_element_that_the_haadf_cannot_see_is_told(weight, said):
+    _, counts, haadf = specimen("domains", 10, SHAPE, seed=1, weights=(weight, 0.8, 1.0))
+    assert ir.fuse(haadf, counts, elements="Ce, Co, Ni", **QUICK).record["flags"] == said
+
+
+def test_of_a_haadf_that_saturates_it_is_not_said_that_it_cannot_see():
+    """Both elements are in it alike, but the one that is where most is seems to be worth nothing."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    particle = np.exp(-((y - 20) ** 2 + (x - 40) ** 2) / 300)
+    amounts = np.stack([particle**2, particle])
+    rng = np.random.default_rng(0)
+    haadf = rng.normal(1000 * -np.expm1(-2 * amounts.sum(0)), 10)
+    record = ir.fuse(haadf, rng.poisson(10 * amounts + 0.2), elements="Cu, Zn", **QUICK).record
+    assert record["calibration"]["slopes"][0] == 0
+    assert record["flags"][0] == "whether the HAADF sees Cu cannot be told"
+    assert "saturates" in record["flags"][1]
+
+
 def test_unknown_pixels_are_filled(domains):
     truth, counts, haadf = domains
     holes, dark = counts.astype(float), haadf.astype(float)
