@@ -57,6 +57,8 @@ def judge(record: dict[str, Any]) -> str:
     ratio, noise = record["residual_over_noise"], record.get("noise_is", "white")
     if noise == "white" or ratio is None:
         said = [verdict(ratio, left_by_a_fit(record))]
+        if record["lam_rule"].startswith("reference") and ratio is not None and ratio > TOO_SMOOTH:
+            said.append("λ makes the flat region flat: draw it where there is nothing, not even the blur of an edge.")
     elif record["lam_rule"].startswith("l-curve"):  # also that of a frozen denoiser
         said = [f"residual/noise {ratio:.3g}: λ is the L-curve's corner, as σ holds only the white part of the noise."]
     else:

@@ -55,6 +55,8 @@ def test_what_limits_a_verdict_is_said_with_it():
     assert "Heuristic" in judge(record)
     assert "Heuristic" not in judge(record | {"heuristic": False})
     assert "Not converged: …" in judge(record | {"remarks": ["Not converged: …"]})
+    assert "flat region" in judge(record | {"lam_rule": "reference"})
+    assert "flat region" not in judge(record | {"lam_rule": "reference", "residual_over_noise": 1.0})
     assert judge({"residual_over_noise": 1.0, "lam_rule": "given"}).startswith(verdict(1.0)), "an older record"
 
 
