@@ -116,13 +116,17 @@ class LambdaPlot(ThemedPlot):
         axes = self._scores
         marked = labels(curve)
         top = low = 1.0
-        for name, values in scores(curve).items():
-            colour, dashes = _LINES[name]
-            axes.plot(lam, values, color=colour, ls=dashes, lw=1.6, label=name)
+        found = scores(curve)
+        for values in found.values():
             at_rules = np.interp([np.log(chosen) for chosen, _ in marked], np.log(lam), values)
             top, low = max(top, 1.05 * at_rules.max(initial=0.0)), min(low, float(np.nanmin(values)))
         top = min(max(top, _MOST[0]), _MOST[1])
         room = top - low
+        for name, values in found.items():
+            colour, dashes = _LINES[name]
+            least = float(np.nanmin(values))
+            label = name if least <= top else f"{name} ≥ {least:.2g}, above"
+            axes.plot(lam, values, color=colour, ls=dashes, lw=1.6, label=label)
         axes.axhline(1, color=self._colours.line, lw=0.6, zorder=0)
         axes.set_xscale("log")
         edges = np.geomspace(lam[0], lam[-1], 129)  # the points' colours, on the axis

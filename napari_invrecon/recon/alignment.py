@@ -33,6 +33,7 @@ from napari_invrecon.recon.tilt_series import describe_tilts
 from napari_invrecon.recon.tilt_transforms import Alignment, apply_alignment
 
 __all__ = [
+    "ASKED",
     "AlignedSeries",
     "Alignment",
     "AlignmentSettings",
@@ -41,6 +42,9 @@ __all__ = [
     "alignment",
     "apply_alignment",
 ]
+
+# The last of an alignment's stages where it was asked to finish with what it had.
+ASKED = "asked to finish"
 
 Method = Literal["projection-matching", "centre-of-mass", "cross-correlation"]
 
@@ -188,7 +192,7 @@ def alignment(stack: Any, angles_deg: Any, settings: AlignmentSettings) -> Steps
     for step in (_correlate, _centre, _centre_object)[: 2 * last + 1]:
         state, stopped = yield from step(rough, state, settings)
         if stopped:
-            return _result(rough, _noted(rough, state, stage=_ASKED), settings)
+            return _result(rough, _noted(rough, state, stage=ASKED), settings)
     state = replace(state, shifts=ratio * state.shifts)
     if settings.method == "projection-matching":
         state = yield from _match(scene, state, settings)
@@ -234,8 +238,8 @@ def aligned_series(
     rounds = [stage["rounds"] for stage in found.stages if "rounds" in stage]
     if not found.stages:
         stopped = "the shifts were given"
-    elif found.stages[-1]["stage"] == _ASKED:
-        stopped = _ASKED
+    elif found.stages[-1]["stage"] == ASKED:
+        stopped = ASKED
     elif rounds and rounds[-1] >= settings.n_iter:
         stopped = "all rounds done"
     else:
@@ -388,12 +392,11 @@ def _match(
         facts = {"bin": size * scene.size, "rounds": match.n_rounds, "last_step_px": round(step, 4)}
         state = _noted(scene, _matched(state, match, size), stage="projection matching", **facts)
         if stopped:
-            return _noted(scene, state, stage=_ASKED)
+            return _noted(scene, state, stage=ASKED)
     return state
 
 
 _VOLUME_STEPS = 30  # of a round: with fewer, what the volume has not yet fitted turns ψ by tenths of a degree
-_ASKED = "asked to finish"
 _FINER_VOLUME_STEPS = 10  # where the volume starts from the coarser one
 
 

@@ -86,9 +86,11 @@ def tilt_curve(
     probe = _probe(data, sigma, rng)
 
     plain = nudged = held = None
-    last = False
     rows: list[tuple[float, ...]] = []
     lams = halvings(problem.algorithm) if grid is None else np.sort(grid)[::-1]
+    # The first solution ever compiles its kernels for half a minute or more.
+    begun = f"choosing λ (1 of at most {len(lams)}); the first run compiles its kernels"
+    last = bool((yield Iterate(0, len(lams), stage=begun)))
     for count, lam in enumerate(lams, start=1):
         stage = f"choosing λ ({count} of at most {len(lams)})"
         if count == 2 and grid is None:

@@ -120,6 +120,26 @@ def test_the_button_computes_the_curve_without_a_run(dock, viewer, qtbot, curve)
     assert len(viewer.layers) == 1
 
 
+def test_only_rules_that_were_asked_are_said_to_have_no_answer(dock, curve):
+    choices = dict.fromkeys(curve["choices"])
+    dock.lambda_panel.show_curve({**curve, "choices": choices})
+    assert dock.lambda_panel.status.text() == "No answer from: balanced, sure, gcv, discrepancy, l-curve."
+    held_out = {key: values for key, values in curve.items() if key not in ("gcv", "sure")}
+    held_out |= {"holdout": curve["residual_norm"], "choices": choices | {"holdout": 0.01, "l-curve": 0.02}}
+    dock.lambda_panel.show_curve(held_out)
+    assert dock.lambda_panel.status.text() == "Click on a point to set λ."
+
+
+def test_a_score_that_lies_above_the_plot_says_so(dock, curve):
+    plot = dock.lambda_panel.plot
+    dock.lambda_panel.show_curve({**curve, "sigma": curve["sigma"] / 20})
+    names = [text.get_text() for text in plot._scores.get_legend().get_texts()]
+    least = min(curve["residual_norm"]) / (curve["sigma"] / 20 * np.sqrt(curve["n_data"]))
+    assert least > plot._scores.get_ylim()[1]
+    assert f"residual/noise ≥ {least:.2g}, above" in names
+    assert "GCV" in names
+
+
 def test_a_curve_of_one_lam_leaves_the_last_one(dock, curve):
     dock.lambda_panel.show_curve(curve)
     dock.lambda_panel.show_curve({**curve, "lam": [1.0], "residual_norm": [1.0], "solution_norm": [1.0]})

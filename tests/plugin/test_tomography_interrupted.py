@@ -93,6 +93,44 @@ def test_the_series_is_removed_in_the_middle(qtbot, viewer, clean, held):
     assert "Open a tilt series first" in dock.run_button.toolTip()
 
 
+def test_what_is_said_of_an_alignment_and_of_angles_goes_with_its_series(qtbot, viewer, clean):
+    source = add(viewer, clean)
+    dock = open_dock(viewer)
+    dock.alignment.settings.set_values({"method": "centre-of-mass"})
+    aligned = press(qtbot, dock, dock.align_button)
+    said = dock.alignment.status.text()
+    assert said.startswith("Moved by up to")
+    assert dock.alignment.plot.isVisibleTo(dock)
+    dock.image.value = source
+    assert dock.alignment.status.text() == ""
+    assert not dock.alignment.plot.isVisibleTo(dock)
+    dock.image.value = aligned
+    assert dock.alignment.status.text() == said
+    assert dock.alignment.plot.isVisibleTo(dock)
+    viewer.layers.remove(aligned)
+    assert dock.image.value is source
+    assert dock.alignment.status.text() == ""
+    assert dock.angles.label.isVisibleTo(dock)
+    viewer.layers.clear()
+    assert not dock.angles.label.isVisibleTo(dock), "there are no tilts whose angles these are"
+
+
+def test_an_alignment_that_was_ended_by_done_says_so(qtbot, viewer, clean):
+    add(viewer, clean)
+    dock = open_dock(viewer)
+    dock.alignment.settings.set_values({"n_iter": 1000, "tolerance_px": 1e-4})
+    stages = []
+
+    def finish(iterate):
+        stages.append(iterate.stage)
+        if len(stages) == 2:
+            dock.run_row.done_button.click()
+
+    dock.run_row.progressed.connect(finish)
+    press(qtbot, dock, dock.align_button)
+    assert "Ended by Done before all stages" in dock.alignment.status.text()
+
+
 def test_the_growing_volume_can_be_switched_off_or_deleted(qtbot, viewer, clean, held):
     add(viewer, clean)
     dock = open_dock(viewer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from napari_invrecon.plugin.tilt_results import add_aligned, describe_stack
 from napari_invrecon.plugin.tilt_series import projections
 from napari_invrecon.plugin.widgets.advanced_section import AdvancedSection
 from napari_invrecon.plugin.widgets.form import SettingsForm
-from napari_invrecon.recon.alignment import Alignment, AlignmentSettings
+from napari_invrecon.recon.alignment import ASKED, Alignment, AlignmentSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,6 +70,7 @@ class AlignmentSection(QWidget):
         self._run_row = run_row
         self._chosen = chosen
         self._layer: Image | None = None
+        self._plotted: weakref.ref[Image] | None = None  # the layer in view when its sinograms were drawn
         self._others: Sequence[Image] = ()
         self.section = AdvancedSection(self, "1 · Align", "Step 1: put the images in their places; may be skipped")
         self.settings = SettingsForm(AlignmentSettings, skip={"tilt_axis"}, parent=self)
@@ -119,7 +121,9 @@ class AlignmentSection(QWidget):
 
     def offer(self, layer: Image | None, others: Sequence[Image], why_not: str) -> None:
         """The layer to align, those that its shifts can be given to, and why it can not be aligned."""
-        self._layer = layer
+        if layer is not self._layer:
+            self._layer = layer
+            self._tell()
         self._others = [each for each in others if each is not layer]
         self.other.reset_choices()
         if not why_not and layer is not None and projections(layer).ndim != 3:
@@ -182,14 +186,20 @@ class AlignmentSection(QWidget):
         origin = describe_stack(layer)
 
         def keep(aligned: Aligned) -> None:
-            self.status.setText(describe(aligned.series.found))
-            self.plot.show_sinograms(aligned.sinograms)
-            self.plot.show()
             layer = add_aligned(self._viewer, aligned.series, origin)
             self.added.emit(layer, chosen)
+            self.plot.show_sinograms(aligned.sinograms)
+            self._plotted = None if self._layer is None else weakref.ref(self._layer)
+            self._tell()
+            self.status.setText(describe(aligned.series.found))
 
         self._run_row.start(make_steps, keep)
         self.started.emit()
+
+    def _tell(self) -> None:
+        """What is known of the layer that the dock shows, not of the one before."""
+        self.status.setText("" if self.found is None else describe(self.found))
+        self.plot.setVisible(self._plotted is not None and self._plotted() is self._layer is not None)
 
     def _ask_for_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load shifts", "", "Alignment (*.json *.xf);;All files (*)")
@@ -220,6 +230,8 @@ def describe(found: Alignment) -> str:
     )
     if not found.used.all():
         said += f" Left out: {', '.join(f'{_signed(angle, 1)}°' for angle in found.angles_deg[~found.used])}."
+    if found.stages and found.stages[-1]["stage"] == ASKED:
+        said += " Ended by Done before all stages: a whole run places the images better."
     if abs(found.axis_rotation_deg) > 45:
         other = "x, horizontal" if found.tilt_axis == "y" else "y, vertical"
         said += f" The images were turned by a quarter: to keep them upright, align with the tilt axis {other}."

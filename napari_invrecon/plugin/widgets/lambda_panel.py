@@ -93,6 +93,8 @@ class LambdaPanel(QWidget):
         self.plot.show_curve(summary)
         self.plot.show()
         not_asked = {"holdout", "reference"} - set(summary)
+        if "gcv" not in summary:  # the degrees of freedom, which these rules share, were not computed
+            not_asked |= {"balanced", "sure", "gcv", "discrepancy"}
         none = [rule for rule, lam in summary["choices"].items() if lam is None and rule not in not_asked]
         self.status.setText(f"No answer from: {', '.join(none)}." if none else "Click on a point to set λ.")
 

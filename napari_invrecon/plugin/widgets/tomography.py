@@ -124,7 +124,6 @@ class TomographyDock(Dock):
         active = self.viewer.layers.selection.active
         if active in self.image.choices:
             self.image.value = active
-        self._take()
 
     def run(self) -> None:
         """Reconstruct with what the dock shows."""
@@ -192,6 +191,8 @@ class TomographyDock(Dock):
     def reset_choices(self, event: object = None) -> None:
         """Offer the layers that there are now; napari calls this when they change."""
         self.image.reset_choices()
+        if self.image.value is not self._watched:  # the last one has gone, of which magicgui says nothing
+            self._take()
         self._explain()
 
     def _lay_out(self) -> None:
