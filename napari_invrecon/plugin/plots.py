@@ -88,6 +88,7 @@ class LambdaPlot(ThemedPlot):
 
     def redraw(self) -> None:
         """Draw everything again."""
+        self._fits = False
         self.figure.set_facecolor(self._colours.background)
         self._now = []
         for axes in (self._l_curve, self._scores):

@@ -145,6 +145,7 @@ class SpectrumPlot(ThemedPlot):
             self.axes = self._ground = None
             super().redraw()
             return
+        self._fits = False
         self.figure.set_facecolor(self._colours.background)
         self.axes.clear()
         self.draw_on(self.figure)
