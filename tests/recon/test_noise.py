@@ -282,3 +282,10 @@ def test_without_noise_no_lines_are_seen():
     stripes = gaussian_filter(np.where(np.arange(128) // 16 % 2, 100.0, 30.0)[:, None] * np.ones(128), 1.5)
     for dtype in (np.float64, np.float32):
         assert estimate_noise(stripes.astype(dtype), psf=gaussian_psf(1.5)).white
+
+
+@pytest.mark.parametrize("shape", [(12, 16), (16, 32), (24, 24), (32, 32), (48, 48)])
+def test_small_images_of_white_noise_show_no_lines(shape):
+    """They have too few frequencies near an axis for one to tell."""
+    for seed in range(20):
+        assert estimate_noise(RNG(seed).poisson(30, shape).astype(np.float32), psf=gaussian_psf(2.0)).white
