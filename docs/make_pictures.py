@@ -78,6 +78,7 @@ def spectra(viewer: Viewer) -> None:
     _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Spectrum")
     for element in SPECTRUM_ELEMENTS:
         dock.elements.add_element(element)
+    wait(lambda: not dock.live.busy)
     press_run(dock)
 
 

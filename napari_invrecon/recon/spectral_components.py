@@ -28,6 +28,7 @@ _SLACK = 1.02  # times the noise's largest singular value, about which that of f
 _BYTES, _BYTES_SAMPLE = 6, 48  # for each datum; for each of the sample from which the noise is told
 _BYTES_COMPONENT = 1500  # for each channel and pixel: some twenty numbers of each component
 _SAMPLE_PX = 4096
+_LAGS, _ROUNDS = 16, 4  # channels over which noise may be alike; of components and noise told in turn
 _LEAST_GAIN = 1e-12
 
 
@@ -92,15 +93,17 @@ def denoise_spectra(spectrum_image: Any, *, settings: ComponentSettings) -> Reco
 
     Notes
     -----
-    The values are not centred: the mean spectrum is the first component. A matrix of independent noise of variance g
-    (the gain) has no singular value above √g (√channels + √pixels), so what is above it is signal. Kept components
-    hold some noise, too, and it is no longer independent: standard deviations of maps that are made of denoised spectra
-    do not hold, and what a few pixels alone show is lost.
+    The values are not centred: the mean spectrum is the first component. A matrix of independent noise of variance
+    g (the gain, or what the components so far leave, if that is more) has no singular value above √g (√channels +
+    √pixels), so what is above it is signal; noise that neighbouring channels share may reach further, which its
+    spectrum tells. Kept components hold some noise, too, and it is no longer independent: standard deviations of
+    maps that are made of denoised spectra do not hold, and what a few pixels alone show is lost.
 
     References
     ----------
     Keenan & Kotula 2004, doi:10.1002/sia.1657 (weights). Landa, Zhang & Kluger 2022, doi:10.1137/21M1456807 (rank of
-    a matrix of counts). Halko, Martinsson & Tropp 2011, doi:10.1137/090771806 (randomised decomposition).
+    a matrix of counts). Kritchman & Nadler 2008, doi:10.1016/j.chemolab.2008.06.002 (noise from what is left). Halko,
+    Martinsson & Tropp 2011, doi:10.1137/090771806 (randomised decomposition).
     """
     return finish(component_steps(spectrum_image, settings))
 
@@ -120,13 +123,14 @@ def component_steps(spectrum_image: Any, settings: ComponentSettings) -> Steps[R
     weights = _weights(rows, gain)
     rows /= weights[0][:, None]
     rows /= weights[1]
-    edge = float(np.sqrt(gain) * (np.sqrt(rows.shape[0]) + np.sqrt(rows.shape[1])))
+    power = sum(float(np.vdot(row, row)) for row in rows)
     yield Iterate(1, 3, stage="principal components")
     most = min(*rows.shape, settings.n_components or _MOST)
     found = decompose(most, n_iter=7, random_state=settings.seed)
     loadings = found.fit_transform(rows)
     values = found.singular_values_
-    kept = settings.n_components or max(1, int(np.sum(values > _SLACK * edge)))
+    kept, edge = _above_noise(values, loadings, found.components_, rows, power, gain)
+    kept = settings.n_components or max(1, kept)
     yield Iterate(2, 3, stage="putting spectra together")
     np.matmul(loadings[:, :kept], found.components_[:kept], out=rows)
     rows *= weights[0][:, None]
@@ -150,6 +154,45 @@ def component_steps(spectrum_image: Any, settings: ComponentSettings) -> Steps[R
     )
     record["versions"]["scikit-learn"] = version("scikit-learn")
     return Reconstruction(data, 0.0, record)
+
+
+def _above_noise(
+    values: Any, loadings: Array, components: Array, rows: Array, power: float, gain: float
+) -> tuple[int, float]:
+    """(components above the noise, the largest singular value of the noise that is left of so many).
+
+    Its variance g is the gain, or what is left of the power if that is more. Where noise runs through neighbouring
+    channels, their differences show too little of it, and its largest singular value is √g (√channels + √(κ pixels)),
+    κ being the largest value of its spectrum over the mean, told from what the components leave.
+    """
+    kept, edge, spread = len(values) + 1, 0.0, 1.0
+    some = slice(None, None, max(1, rows.shape[1] // _SAMPLE_PX))
+    for _ in range(_ROUNDS):
+        before = kept
+        for kept in range(len(values) + 1):
+            n, m = (max(1, each - kept) for each in rows.shape)
+            left = max(power - float(np.sum(np.square(values[:kept], dtype=np.float64))), 0.0)
+            edge = float(np.sqrt(max(gain, left / (n * m))) * (np.sqrt(n) + np.sqrt(spread * m)))
+            if kept == len(values) or values[kept] <= _SLACK * edge:
+                break
+        if kept >= before:
+            break
+        spread = _spread(rows[:, some] - loadings[:, :kept] @ components[:kept, some])
+    return kept, edge
+
+
+def _spread(noise: Array) -> float:
+    """The largest value of the power spectrum along the channels over its mean, from the first autocorrelations.
+
+    Source: Blackman & Tukey 1958, with Bartlett's window.
+    """
+    lags = np.arange(1, min(_LAGS, len(noise) - 1) + 1)
+    whole = float(np.vdot(noise, noise))
+    if whole <= 0 or not lags.size:
+        return 1.0
+    alike = np.array([float(np.vdot(noise[lag:], noise[:-lag])) / whole for lag in lags])
+    waves = np.cos(np.outer(np.linspace(0, np.pi, 4 * _LAGS), lags))
+    return max(1.0, float(np.max(1 + 2 * waves @ (alike * (1 - lags / (lags.size + 1))))))
 
 
 def estimate_memory(shape: Sequence[int]) -> float:

@@ -39,6 +39,17 @@ def test_as_many_components_are_kept_as_there_are_spectra(level, n):
         assert found.data.sum() == pytest.approx(counts.sum(), rel=0.01)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_noise_that_runs_through_neighbouring_channels_is_not_taken_for_spectra(seed):
+    """Behind a scintillator their differences show a small part of it, so that the gain from them is far too small."""
+    mean = 200 + mixture(200)  # a flat spectrum and three others
+    noise = np.random.default_rng(seed).normal(0, 1, mean.shape)
+    spread = 4 * (np.roll(noise, 1, 0) + 2 * noise + np.roll(noise, -1, 0))
+    found = ir.denoise_spectra(mean + spread)
+    assert found.record["components"] == 4
+    assert rmse(found.data, mean) < 0.3 * rmse(spread, 0)
+
+
 def test_all_components_give_the_data_back():
     counts = np.random.default_rng(0).poisson(mixture(5.0)[:30, :4, :5])
     found = ir.denoise_spectra(counts, n_components=20)
