@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 WEDGE, BETWEEN, SAMPLED = 0, 1, 2
 """Values of `fourier_coverage`."""
-FITS_NOISE, TOO_SMOOTH = 0.95, 1.05
-"""‖Hx̂ − y‖/(σ√N) below and above which a fit is called under- and over-regularised."""
+FITS_NOISE = 0.95
+"""‖Hx̂ − y‖/(σ√N), over what is expected of a fit, below which it is called under-regularised."""
+_TOO_SMOOTH = 1.05
 _FAR_OFF = 2.0  # no λ that suits leaves so much
 _SMALL_SHARE = 0.03  # of the data's range: such a misfit hardly shows in the volume
 SPARSE_SAFE_RANGE_DEG = 75.0
@@ -268,7 +269,7 @@ def verdict(
                 "edges do that), or the noise of neighbouring pixels is alike."
             )
         return f"{start}: some of the noise is fitted; {smoother} would be smoother."
-    if residual_over_noise <= TOO_SMOOTH * max(expected, 1.0):
+    if residual_over_noise <= _TOO_SMOOTH * max(expected, 1.0):
         return f"{start}: well {knob}, fits to the noise."
     if share is not None:
         start += f", {100 * share:.2g} % of the data's range"

@@ -35,7 +35,8 @@ if how == "full":
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, 2**19))
 else:
     def kill(block, block_info=None):
-        if block_info[0]["chunk-location"][0] == 5:
+        writing = len(list(path.parent.iterdir())) > 1
+        if writing and block_info[0]["chunk-location"][0] == 5:
             os.kill(os.getpid(), signal.SIGKILL)
         return block
     volume = volume.map_blocks(kill, dtype="f4", meta=np.empty((0, 0, 0), "f4"))

@@ -32,7 +32,7 @@ def test_the_estimate_grows_with_the_image_up_to_the_working_memory():
 
 def test_estimates_of_spectra_and_fusions_grow_up_to_the_working_memory():
     settings = energy.EnergySettings(memory_gb=2.0)
-    assert energy.estimate_memory((1000, 20, 20), settings) == pytest.approx(0.08 + 0.0016)
+    assert energy.estimate_memory((1000, 20, 20), settings) == pytest.approx(0.036 + 0.0016)
     assert energy.estimate_memory((1000, 2000, 2000), settings) == 2.0
     maps = [spectra.estimate_memory((1000, 512, 512), n) for n in (1, 2, 9)]
     assert maps[2] - maps[1] == pytest.approx(7 * (maps[1] - maps[0]))
