@@ -189,6 +189,7 @@ class Soak:
         self._rng = np.random.default_rng(seed)
         self._docks: dict[str, tuple] = {}
         self._sources: dict[str, list[weakref.ref]] = {}
+        self._pools = _pools()
         self._ready = self._action = self.last = ""
         viewer.layers.events.removed.connect(self._note_removed)
 
@@ -383,7 +384,7 @@ class Soak:
         if not QThreadPool.globalInstance().waitForDone(1000 * HANG_S):
             self._fault("a thread of Qt's pool does not end")
         _events(0.05)
-        pools = Counter(each.name.rpartition("_")[0] for each in threading.enumerate() if "_" in each.name)
+        pools = _pools() - self._pools
         left = {name: n for name, n in pools.items() if n > (0 if name in OF_ONE_RUN else os.cpu_count() or 1)}
         if left:
             self._fault(f"threads are left: {left}")
@@ -413,6 +414,11 @@ class Soak:
 
     def _fault(self, text: str) -> None:
         self.told.faults.append(f"{len(self.told.seconds)} ({self._ready}): {text.strip()}")
+
+
+def _pools() -> Counter:
+    """How many threads each pool has."""
+    return Counter(each.name.rpartition("_")[0] for each in threading.enumerate() if "_" in each.name)
 
 
 def _alive(dock) -> bool:
