@@ -144,7 +144,8 @@ class Preview(OwnedLayer):
             self.layer.data = looked.data
             if not np.array_equal(self.layer.translate, place):
                 self.layer.translate = place
-            self.layer.visible = True
+            if not self.layer.visible:  # napari draws it anew even where it is
+                self.layer.visible = True
         self.looked.emit(looked)
 
 

@@ -43,6 +43,7 @@ class Parameter:
     optional: bool = False
 
 
+@functools.cache  # to read the hints takes milliseconds, and every step of a slider checks its settings
 def parameters(settings_class: type) -> tuple[Parameter, ...]:
     """The fields of a settings dataclass as `Parameter`, in the order in which they are written."""
     hints = get_type_hints(settings_class, include_extras=True)
@@ -81,7 +82,7 @@ def check(settings: Any) -> None:
     ValueError, TypeError
         With the parameter's name, the value that came and the values that are allowed.
     """
-    for each in parameters(type(settings)):
+    for each in parameters(type(settings)):  # type: ignore[arg-type]  # mypy takes a class for unhashable
         value = getattr(settings, each.name)
         if value is None and each.optional:
             continue
