@@ -33,10 +33,11 @@ def follow(dock, position: int) -> float:
 
 
 def settle(dock) -> None:
-    """Wait until nothing is computed any more."""
+    """Wait until nothing is computed any more, and what there is is drawn."""
     while dock.preview.busy:
         QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 50)
         time.sleep(0.01)
+    QApplication.processEvents()
 
 
 def draw(viewer) -> float:
