@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 _TOO_SMOOTH = 1.08
 
 
-def verdict(residual_over_noise: float | None, expected: float = 1.0) -> str:
+def verdict(residual_over_noise: float | None, expected: float = 1.0, *, lam_from_data: bool = False) -> str:
     """What ‖Hx̂ − y‖/(σ√N) says, in a sentence; None or NaN: that it is unknown.
+
+    ``lam_from_data``: λ was chosen by a rule; where less is left than noise, σ is in doubt then, and not λ.
 
     A fit with d degrees of freedom takes up some of the noise: ``expected`` is √(1 − d/N), see `left_by_a_fit`. White
     noise alone moves it by 1/√(2N), far less than 5 %; but σ is often an estimate, and up to 10 % too small on small
@@ -34,6 +36,11 @@ def verdict(residual_over_noise: float | None, expected: float = 1.0) -> str:
     if expected < FITS_NOISE:
         start = f"residual/noise {residual_over_noise:.3g}, {expected:.3g} expected of such a fit: "
     if residual_over_noise < FITS_NOISE * expected:
+        if lam_from_data:
+            return (
+                start + "less is left than noise, with the λ that the data choose: σ is estimated too high (as by fine "
+                "structure, or noise that grows with the intensity), or the noise of neighbouring pixels is alike."
+            )
         return start + "under-regularised, some of the noise is fitted. A larger λ is smoother."
     if residual_over_noise > _TOO_SMOOTH * max(expected, 1.0):
         return start + "over-regularised, or the PSF or σ is off: more is missed than noise. Try a smaller λ."
@@ -59,7 +66,7 @@ def judge(record: dict[str, Any]) -> str:
     """
     ratio, noise = record["residual_over_noise"], record.get("noise_is", "white")
     if noise == "white" or ratio is None:
-        said = [verdict(ratio, left_by_a_fit(record))]
+        said = [verdict(ratio, left_by_a_fit(record), lam_from_data=record["lam_rule"] != "given")]
         if record["lam_rule"].startswith("reference") and ratio is not None and ratio > _TOO_SMOOTH:
             said.append("λ makes the flat region flat: draw it where there is nothing, not even the blur of an edge.")
     elif record["lam_rule"].startswith("l-curve"):  # also that of a frozen denoiser

@@ -43,10 +43,11 @@ def test_a_fit_takes_up_some_noise_and_is_not_blamed_for_it(kind, seed):
     counts = image(kind, 1.5, 100, size=128, seed=seed)[1]
     record = ir.deconvolve(counts, GaussianPSF(1.5), regulariser="tikhonov").record
     assert "well regularised" in judge(record)
-    smaller = record | {"lam": record["lam"] / 30}
+    smaller = record | {"lam": record["lam"] / 30, "lam_rule": "given"}
     smaller["residual_over_noise"] = 0.8 * record["residual_over_noise"] * left_by_a_fit(smaller)
     assert left_by_a_fit(smaller) < left_by_a_fit(record)
     assert "under-" in judge(smaller)
+    assert "σ is estimated too high" in judge(smaller | {"lam_rule": "balanced"}), "a rule's λ is not in doubt"
 
 
 def test_what_limits_a_verdict_is_said_with_it():
