@@ -7,7 +7,7 @@ from typing import Annotated
 
 from napari_invrecon.recon.deblurring import BoundaryName, DenoiserName, NoiseName, RegulariserName
 from napari_invrecon.recon.lambda_choice import Rule
-from napari_invrecon.recon.settings import check
+from napari_invrecon.recon.settings import ITERATIONS, TOLERANCE, WORKING_MEMORY, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,30 +144,14 @@ class DeconvolutionSettings:
             "help": "Needed where the point-spread function is given in nm; a layer's own calibration fills it in.",
         },
     ] = None
-    n_iter: Annotated[
-        int,
-        {"label": "Iterations at most", "min": 1, "max": 100000, "advanced": True, "help": "Of an iterative solution."},
-    ] = 500
-    tolerance: Annotated[
-        float,
-        {
-            "label": "Tolerance",
-            "min": 0.0,
-            "max": 0.1,
-            "advanced": True,
-            "help": "Iterations stop when the relative change of x is below it.",
-        },
-    ] = 1e-3
+    n_iter: Annotated[int, ITERATIONS, {"help": "Of an iterative solution."}] = 500
+    tolerance: Annotated[float, TOLERANCE, {"help": "Iterations stop when the relative change of x is below it."}] = (
+        1e-3
+    )
     memory_gb: Annotated[
         float,
-        {
-            "label": "Working memory",
-            "unit": "GB",
-            "min": 0.1,
-            "max": 4096.0,
-            "advanced": True,
-            "help": "Images that need more are solved in blocks; a result over a quarter of it goes to a file.",
-        },
+        WORKING_MEMORY,
+        {"help": "Images that need more are solved in blocks; a result over a quarter of it goes to a file."},
     ] = 4.0
     seed: Annotated[
         int,

@@ -28,7 +28,7 @@ from napari_invrecon.recon.operators import (
     transfer_function,
 )
 from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record
-from napari_invrecon.recon.settings import check, takes_settings
+from napari_invrecon.recon.settings import ITERATIONS, TOLERANCE, WORKING_MEMORY, check, takes_settings
 from napari_invrecon.recon.solvers import Iterate, Steps, finish, spectral
 from napari_invrecon.recon.zero_loss import EnergyResponse, energy_response
 
@@ -113,28 +113,16 @@ class EnergySettings:
             "median of the channels well before the zero-loss peak.",
         },
     ] = None
-    n_iter: Annotated[
-        int,
-        {"label": "Iterations at most", "min": 1, "max": 100000, "advanced": True, "help": "Of richardson-lucy."},
-    ] = 200
+    n_iter: Annotated[int, ITERATIONS, {"help": "Of richardson-lucy."}] = 200
     tolerance: Annotated[
         float,
-        {
-            "label": "Tolerance",
-            "min": 0.0,
-            "max": 0.1,
-            "advanced": True,
-            "help": "Iterations stop when the relative change of x is below it, or the residual meets the noise.",
-        },
+        TOLERANCE,
+        {"help": "Iterations stop when the relative change of x is below it, or the residual meets the noise."},
     ] = 1e-4
     memory_gb: Annotated[
         float,
+        WORKING_MEMORY,
         {
-            "label": "Working memory",
-            "unit": "GB",
-            "min": 0.1,
-            "max": 4096.0,
-            "advanced": True,
             "help": "Spectrum images that need more are solved in blocks of pixels; a result over a quarter of it goes "
             "to a file.",
         },

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from napari_invrecon.recon.settings import check
+from napari_invrecon.recon.settings import ITERATIONS, TOLERANCE, WORKING_MEMORY, check
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,31 +162,11 @@ class FusionSettings:
         bool,
         {"label": "x ≥ 0", "advanced": True, "help": "The result may not be negative."},
     ] = True
-    n_iter: Annotated[
-        int,
-        {"label": "Iterations at most", "min": 1, "max": 100000, "advanced": True, "help": "Of the solution."},
-    ] = 200
+    n_iter: Annotated[int, ITERATIONS, {"help": "Of the solution."}] = 200
     tolerance: Annotated[
-        float,
-        {
-            "label": "Tolerance",
-            "min": 0.0,
-            "max": 0.1,
-            "advanced": True,
-            "help": "Iterations stop when ten of them change x by less, relatively.",
-        },
+        float, TOLERANCE, {"help": "Iterations stop when ten of them change x by less, relatively."}
     ] = 2e-3
-    memory_gb: Annotated[
-        float,
-        {
-            "label": "Working memory",
-            "unit": "GB",
-            "min": 0.1,
-            "max": 4096.0,
-            "advanced": True,
-            "help": "Maps that need more are solved in blocks.",
-        },
-    ] = 4.0
+    memory_gb: Annotated[float, WORKING_MEMORY, {"help": "Maps that need more are solved in blocks."}] = 4.0
     n_draws: Annotated[
         int,
         {

@@ -13,6 +13,7 @@ import math
 import numbers
 import types
 import typing
+from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -20,6 +21,11 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# What the fields of several settings classes have in common; each adds its own help.
+ITERATIONS: dict[str, Any] = {"label": "Iterations at most", "min": 1, "max": 100000, "advanced": True}
+TOLERANCE: dict[str, Any] = {"label": "Tolerance", "min": 0.0, "max": 0.1, "advanced": True}
+WORKING_MEMORY: dict[str, Any] = {"label": "Working memory", "unit": "GB", "min": 0.1, "max": 4096.0, "advanced": True}
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ def parameters(settings_class: type) -> tuple[Parameter, ...]:
     for each in fields(settings_class):
         hint, notes = hints[each.name], {}
         if get_origin(hint) is Annotated:
-            hint, notes = get_args(hint)[0], dict(get_args(hint)[1])
+            hint, *given = get_args(hint)
+            notes = dict(ChainMap(*given))
         optional = get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
         if optional:
             hint = next(kind for kind in get_args(hint) if kind is not type(None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from napari_invrecon.recon.settings import check
+from napari_invrecon.recon.settings import ITERATIONS, TOLERANCE, WORKING_MEMORY, check
 
 RuleName = Literal["holdout", "discrepancy", "gcv", "sure", "balanced", "l-curve"]
 AlgorithmName = Literal["tv-sart", "tv", "tikhonov", "l1", "sirt", "sart", "fbp"]
@@ -151,34 +151,16 @@ class TomographySettings:
     ] = None
     n_iter: Annotated[
         int | None,
-        {
-            "label": "Iterations at most",
-            "min": 1,
-            "max": 100000,
-            "advanced": True,
-            "help": "One iteration is one sweep over all tilts. Automatic: as many as the algorithm needs.",
-        },
+        ITERATIONS,
+        {"help": "One iteration is one sweep over all tilts. Automatic: as many as the algorithm needs."},
     ] = None
-    tolerance: Annotated[
-        float,
-        {
-            "label": "Tolerance",
-            "min": 0.0,
-            "max": 0.1,
-            "advanced": True,
-            "help": "Iterations stop when the relative change of x is below it.",
-        },
-    ] = 1e-3
+    tolerance: Annotated[float, TOLERANCE, {"help": "Iterations stop when the relative change of x is below it."}] = (
+        1e-3
+    )
     memory_gb: Annotated[
         float,
-        {
-            "label": "Working memory",
-            "unit": "GB",
-            "min": 0.1,
-            "max": 4096.0,
-            "advanced": True,
-            "help": "Volumes that need more are solved in slabs; a result over a quarter of it goes to a file.",
-        },
+        WORKING_MEMORY,
+        {"help": "Volumes that need more are solved in slabs; a result over a quarter of it goes to a file."},
     ] = 4.0
     cluster: Annotated[
         str | None,
