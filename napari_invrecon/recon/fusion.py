@@ -82,7 +82,7 @@ def fuse(
         True over a region known to hold nothing (vacuum): λ is then at least such that the maps are flat there.
     backgrounds : array (element, y, x), optional
         g, in the maps' units, where it differs from pixel to pixel: ``ElementalMaps.background`` for maps that are its
-        ``counts``, if that background is itself certain against them.
+        ``counts``, if that background is itself certain against them. The mean about each datum is used.
     variances : array (element, y, x), optional
         Of maps that are values, where it differs from pixel to pixel: ``ElementalMaps.variance`` for its ``data``. Not
         a datum's own but the mean about it is used, because the former goes with the datum's noise.
@@ -108,7 +108,7 @@ def fuse(
     1/σ_i, makes λ independent of exposure and units. TV_ξ is joint over the elements, makes steps across the HAADF's
     edges cheap, and lets maps rise as they do with the HAADF around each pixel. a_i ≥ 0 and h₀ are fitted to maps
     denoised in this way, s_H² is the HAADF's noise and what that fit leaves; H is less its noise. At the end each map
-    of counts gets the scale of greatest likelihood: without a background its total is then the data's. λ and the
+    is brought to the total of its data, as far as that is certain: exactly, for counts without a background. λ and the
     coupling are those whose solution from a part of the counts has the least squared error on the rest. λ is per pixel
     of the maps: on the HAADF's pixels the weight is λ over their ratio.
 

@@ -1,9 +1,9 @@
-"""s x of greatest likelihood, one s for each map: what the total variation took of its counts, given back."""
+"""Fused maps with the total of their data: what TV took of it given back, what x ≥ 0 added to it taken off."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,48 +13,60 @@ if TYPE_CHECKING:
     from napari_invrecon.recon.fusion_solver import FusionProblem, Solution
     from napari_invrecon.recon.operators import Array
 
-_ROUNDS, _NEAR = 30, 1e-6
-_MOST, _TINY = 100.0, 1e-9
+_TINY = 1e-6  # of a map's noise in one pixel: less in all of them is nothing
 
 
 def rescaled(problem: FusionProblem, solution: Solution) -> Solution:
-    """The solution with each map times `scales`."""
-    factor = scales(problem, solution.x)[:, None, None].astype(np.float32)
-    return dataclasses.replace(solution, x=solution.x * factor)
+    """The solution whose totals are `scales` times as large.
+
+    TV takes contrast, a share of what is there: to have more, x is multiplied. x ≥ 0 adds the noise above 0, which is
+    everywhere: to have less, one number is taken off all pixels, as far as they hold it, which is the nearest map ≥ 0
+    of that total.
+    """
+    x = solution.x.copy()
+    for each, scale in zip(x, scales(problem, x), strict=True):
+        if scale >= 1 or not problem.nonnegative:
+            each *= np.float32(scale)
+        else:
+            each[...] = _lowered(each, scale * float(each.sum(dtype=float)))
+    return dataclasses.replace(solution, x=x)
 
 
 def scales(problem: FusionProblem, x: Array) -> NDArray[np.float64]:
-    """s (element,) with Σ x (1 − b/(s x + g)) = 0, from 0 to 100; 1 for values.
+    """(element,): by what the totals of x are to be multiplied; 1 for values that may be negative.
 
-    At the minimiser TV has taken λTV(x) of the counts, most from what is small or faint: without a background, s x has
-    as many as the data. From values it takes contrast, and nothing in total.
+    With T = max(Σ b − g, 0) and d = T − Σ x, the new total is Σ x + d max(0, 1 − noise²/d²): the data's, as far as its
+    own noise does not explain what they differ by. noise² is Σ g for counts, beyond their own noise, so that without a
+    background the total is T; and Σ σ² for values. Their total is not in the minimiser: pixels where there is much
+    vary more and weigh less, so that TV takes more from them than it gives to others.
+
+    Source: Green & Strawderman 1991, J. Am. Stat. Assoc. 86, 1001 (of a biased and an unbiased estimate).
     """
     found = np.ones(len(x))
-    if not problem.counts:
+    if not (problem.counts or problem.nonnegative):
         return found
     seen = x if problem.sampling is None else problem.sampling(x)
-    for i, (here, b) in enumerate(zip(seen, problem.data, strict=True)):
-        g, known = problem.background[i], np.isfinite(b)
-        if known.all():
-            found[i] = _of_counts(here, b, g)
-        else:
-            found[i] = _of_counts(here[known], b[known], np.broadcast_to(g, b.shape)[known])
-    return np.clip(found, 0, _MOST)
+    noise2 = np.broadcast_to(problem.background if problem.counts else problem.sigma**2, problem.data.shape)
+    net = problem.data - problem.background
+    for i, (here, b, v) in enumerate(zip(seen, net, noise2, strict=True)):
+        known = np.isfinite(b)
+        own, measured, noise = (float(each[known].sum(dtype=float)) for each in (here, b, v))
+        off = max(measured, 0.0) - own
+        if own > _TINY * problem.unit[i] and off**2 > noise:
+            found[i] = 1 + off * (1 - noise / off**2) / own
+    return found
 
 
-def _of_counts(x: Any, b: Any, g: Any) -> float:
-    """The root in s, by Newton's steps on a likelihood that is concave in it."""
-    total, s = float(x.sum(dtype=float)), 1.0
-    if total <= 0:
-        return s
-    if not g.any():
-        return float(b.sum(dtype=float)) / total
-    lit = (b > 0) & (x > 0)
-    there, counted, beside = (np.broadcast_to(each, b.shape)[lit].astype(np.float64) for each in (x, b, g))
-    for _ in range(_ROUNDS):
-        share = there / np.maximum(s * there + beside, _TINY)
-        slope, bend = float(counted @ share) - total, float(counted @ share**2)
-        before, s = s, max(s + slope / bend, s / 2) if bend > 0 else s
-        if abs(s - before) <= _NEAR * s:
+def _lowered(x: Array, total: float) -> Array:
+    """max(x − c, 0) of this total, which is less than that of x ≥ 0.
+
+    Source: Michelot 1986, doi:10.1007/BF00938486 (projection on a simplex).
+    """
+    above, c = x[x > 0], np.float32(0)
+    while above.size:
+        c = np.float32((above.sum(dtype=float) - total) / above.size)
+        still = above[above > c]
+        if still.size == above.size:
             break
-    return s
+        above = still
+    return np.asarray(np.maximum(x - c, 0), np.float32)

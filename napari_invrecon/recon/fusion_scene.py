@@ -30,7 +30,8 @@ _PIECE_PX = 192  # edge of the central piece that stands for the field where som
 _LEAST_SHIFT_PX = 0.3
 _ROUNDS = 3
 _SMOOTH_START_PX = 2.0
-_VARIANCE_PX, _LEAST_VARIANCE = 2.0, 1e-2  # over which variances are averaged; of a map's mean variance
+_ABOUT_PX, _WIDEST_PX = 2.0, 32.0  # σ of the window over which variances and backgrounds are averaged
+_LEAST_VARIANCE = 1e-2  # of a map's mean variance
 _FIRST_LAMBDA, _FIRST_ITERATIONS = 2.0, 60
 
 
@@ -278,7 +279,8 @@ def _background(b: Array, backgrounds: Any, numbers: NDArray[np.float64]) -> tup
         raise ValueError("background and backgrounds are both given: one number for a map, or one for each pixel")
     g = _like("backgrounds", backgrounds, b)
     known = np.isfinite(g)
-    return np.where(known, b, np.nan).astype(np.float32), np.where(known, g, 0).astype(np.float32)
+    mean = np.stack([_about(each, ok, _width_for(each, ok)) for each, ok in zip(g, known, strict=True)])
+    return np.where(known, b, np.nan).astype(np.float32), np.where(known, mean, 0).astype(np.float32)
 
 
 def _noise(b: Array, settings: FusionSettings, variances: Any) -> tuple[NoiseName, Array, Array]:
@@ -309,12 +311,23 @@ def _weights(variances: Array) -> tuple[Array, Array]:
         raise ValueError("the variances: expected numbers from 0 up, not all of them 0 or NaN")
     unit2 = np.array([float(v[ok].mean()) if ok.any() else 0.0 for v, ok in zip(variances, known, strict=True)])
     unit2 = np.where(unit2 > 0, unit2, unit2.max())
-    sigma = (0, _VARIANCE_PX, _VARIANCE_PX)
-    mass = gaussian_filter(known.astype(np.float32), sigma)
-    mean = gaussian_filter(np.where(known, variances, 0), sigma) / np.maximum(mass, 1e-3)
     floor = _LEAST_VARIANCE * unit2[:, None, None]
+    mean = np.stack([_about(v, ok, _ABOUT_PX) for v, ok in zip(variances, known, strict=True)])
     weight = np.where(known, unit2[:, None, None] / np.maximum(mean, floor), 1)
     return np.sqrt(unit2).astype(np.float32), np.asarray(weight, np.float32)
+
+
+def _about(values: Array, known: NDArray[np.bool_], width: float) -> Array:
+    """The mean about each datum, of one map's variances or background: its own goes with its noise."""
+    mass = gaussian_filter(known.astype(np.float32), width)
+    return np.asarray(gaussian_filter(np.where(known, values, 0), width) / np.maximum(mass, 1e-3), np.float32)
+
+
+def _width_for(values: Array, known: NDArray[np.bool_]) -> float:
+    """σ of the window in which some fifty pixels tell the mean: with few counts most pixels tell nothing."""
+    there = values[known].astype(float)
+    mean2 = float(there.mean()) ** 2 if there.size else 0.0
+    return min(_ABOUT_PX * float(np.sqrt(np.mean(there**2) / mean2)), _WIDEST_PX) if mean2 > 0 else _ABOUT_PX
 
 
 def _sampling(fine: tuple[int, ...], coarse: tuple[int, ...], sigma_px: float) -> Sampling | None:

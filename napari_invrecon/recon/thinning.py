@@ -40,11 +40,12 @@ def split(problem: FusionProblem, held_out: float, rng: np.random.Generator) -> 
 
 
 def excess_error(problem: FusionProblem, x: Array, rest: Array, held_out: float) -> float:
-    """Mean over data of w((rest/f − x − g)² − variance)/unit²: an unbiased estimate of the squared error of x.
+    """Mean over data of ((rest/f − x − g)² − variance)/unit²: an unbiased estimate of the squared error of x.
 
-    ``x`` solves the part, in units of the whole; in units of the noise variance of one datum of the whole.
+    ``x`` solves the part, in units of the whole; in units of the noise variance of one datum of the whole. All data
+    weigh alike: variances that are told from few counts would weigh most where nothing happened to be counted.
     """
     off = (rest / held_out - x - problem.background).astype(np.float64)
     unit2 = np.square(problem.unit[:, None, None], dtype=np.float64)
     variance = rest / held_out**2 if problem.counts else np.square(problem.sigma) / held_out
-    return float(np.nanmean(problem.precision * (off**2 - variance) / unit2))
+    return float(np.nanmean((off**2 - variance) / unit2))

@@ -9,10 +9,8 @@ from scipy.ndimage import gaussian_filter
 
 import napari_invrecon as ir
 from napari_invrecon.recon.fusion_guide import denoised, following
-from napari_invrecon.recon.fusion_scale import scales
 from napari_invrecon.recon.fusion_scene import prepare
 from napari_invrecon.recon.fusion_settings import FusionSettings
-from napari_invrecon.recon.fusion_solver import objective
 from napari_invrecon.recon.guided_tv import guided_variation
 from napari_invrecon.recon.power_coupling import gauss_newton, linearised, power_objective
 from napari_invrecon.recon.solvers import finish
@@ -38,25 +36,6 @@ def test_counts_of_a_trace_element_are_kept(coupling):
     result = ir.fuse(haadf, maps, coupling=coupling)
     np.testing.assert_allclose(result.data.sum((1, 2)), maps.sum((1, 2)), rtol=1e-4)
     assert len(result.record["scale"]) == 2
-
-
-def test_the_scale_is_of_greatest_likelihood():
-    maps, haadf = trace()
-    scene = prepare(haadf, maps, FusionSettings(background="0.2, 0.01")).scene
-    problem, x = scene.problem, scene.start()
-    best = scales(problem, x)[:, None, None].astype(np.float32)
-    least = objective(problem, best * x, 0.0)
-    for factor in (0.99, 1.01):
-        assert objective(problem, np.float32(factor) * best * x, 0.0) > least
-    values = dataclasses.replace(problem, counts=False)
-    assert np.array_equal(scales(values, x), [1, 1])
-
-
-def test_values_keep_their_total():
-    truth, _, haadf = specimen("domains", 10, SHAPE)
-    values = truth + np.random.default_rng(6).standard_normal(truth.shape)
-    fused = ir.fuse(haadf, values, nonnegative=False, lam=3.0, coupling="edges", n_iter=1000, tolerance=0.0).data
-    np.testing.assert_allclose(fused.mean((1, 2)), values.mean((1, 2)), rtol=1e-3)
 
 
 def test_a_wedge_of_all_elements_costs_nothing():
