@@ -150,7 +150,8 @@ def fusion(
     if settings.grid == "haadf" and given.sampling is not None:
         coarse = yield from _shown(_solved(scene, coupling, lam, settings.n_iter, settings, None), "fusing")
         spread = given.sampling.spread
-        start = dataclasses.replace(coarse, x=spread(coarse.x), dual=spread(coarse.dual) / given.sampling.ratio)
+        dual = spread(coarse.dual) / given.sampling.ratio
+        start = dataclasses.replace(coarse, x=spread(coarse.x), last=spread(coarse.last), dual=dual)
         scene = dataclasses.replace(given, scene=scene).on_haadf()
     edge = _edge(scene, settings)
     solution = yield from _shown(_solved(scene, coupling, lam, settings.n_iter, settings, edge, start), "fusing")
@@ -321,7 +322,7 @@ def _solved(
         reached, converged = max(reached, solution.n_iter), converged and solution.converged
         if asked:
             most = max(solution.n_iter, 1)
-    return Solution(out, np.zeros(0, np.float32), (), reached, converged)
+    return Solution(out, np.zeros(0, np.float32), (), reached, converged, out)
 
 
 def _of_block(

@@ -74,13 +74,17 @@ class FusionProblem:
 
 @dataclass(frozen=True)
 class Solution:
-    """x (element, y, x), what another solve may start from, and how it went."""
+    """x (element, y, x) of the least objective, what another solve may start from, and how it went.
+
+    ``last`` is the iterate that belongs to ``dual``: with another's x, the method first goes astray.
+    """
 
     x: Array
     dual: Array
     objective: tuple[float, ...]
     n_iter: int
     converged: bool
+    last: Array
 
 
 def uncoupled(shape: tuple[int, ...]) -> dict[str, Any]:
@@ -133,8 +137,8 @@ def primal_dual(
     2011, doi:10.1109/ICCV.2011.6126441; over-relaxation: Condat 2013, doi:10.1007/s10957-012-0245-9.
     """
     unit, sampling = problem.unit[:, None, None], problem.sampling
-    x = start.x if isinstance(start, Solution) else start
-    u = (x / unit).astype(np.float32)
+    x, first = (start.x, start.last) if isinstance(start, Solution) else (start, start)
+    u = (first / unit).astype(np.float32)
     n_element, n_row, n_column = u.shape
     dual = np.zeros((n_element, 2, n_row, n_column), np.float32)
     if isinstance(start, Solution):
@@ -166,7 +170,7 @@ def primal_dual(
         )  # fmt: skip
         return 0.0
 
-    best, history = x, [objective(problem, x, lam)]
+    best, now, history = x, first, [objective(problem, x, lam)]
     before, step, converged = u.copy(), 0, False
     while step < n_iter and not converged:
         for _ in range(min(_CHECK_EVERY, n_iter - step)):
@@ -193,7 +197,7 @@ def primal_dual(
         before[...] = feasible
         if (yield Iterate(step, n_iter, best, history[-1])):
             break
-    return Solution(best, dual, tuple(history), step, converged)
+    return Solution(best, dual, tuple(history), step, converged, now)
 
 
 def _data_slope(problem: FusionProblem, seen: Array) -> Array:

@@ -61,10 +61,12 @@ def gauss_newton(
         else:
             converged = True
             break
-        converged = float(np.linalg.norm(ahead - x)) <= tolerance * float(np.linalg.norm(ahead))
+        # An inner solution that is still astray leaves x where it is, which is no minimiser for that.
+        converged = float(np.linalg.norm(step.last - x)) <= tolerance * float(np.linalg.norm(x))
         x, inner = ahead, dataclasses.replace(step, x=ahead)
         history.append(value)
         if (yield Iterate(done, n_iter, x, history[-1])):
             break
-    dual = inner.dual if isinstance(inner, Solution) else np.zeros((len(x), 2, *x.shape[1:]), np.float32)
-    return Solution(x, dual, tuple(history), done, converged)
+    if not isinstance(inner, Solution):
+        inner = Solution(x, np.zeros((len(x), 2, *x.shape[1:]), np.float32), (), 0, False, x)
+    return dataclasses.replace(inner, x=x, objective=tuple(history), n_iter=done, converged=converged)

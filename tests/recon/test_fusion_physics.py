@@ -99,6 +99,22 @@ def test_the_slope_of_the_power_coupling(gamma, psf_sigma_px):
     assert slope == pytest.approx(measured, rel=2e-2)
 
 
+@pytest.mark.parametrize("coupling", ["both", "power"])
+def test_a_solution_for_another_lam_is_a_good_start(coupling):
+    """What λ = 8 has smoothed away comes back for λ = 4: the first steps lead astray, which is no end of them."""
+    _, maps, haadf = specimen("domains", 10, (64, 64), "power", seed=7)
+    scene = prepare(haadf, maps, FusionSettings()).scene
+    problem = scene.coupled(coupling)
+
+    def solved(lam, start, n_iter):
+        return finish(scene.solve(coupling, lam, start, n_iter, 1e-3, problem))
+
+    smooth = solved(8.0, None, 100)
+    near, far = solved(4.0, smooth, 40), solved(4.0, None, 400)
+    off = [np.linalg.norm(each.x - far.x) for each in (near, smooth)]
+    assert off[0] < 0.5 * off[1]
+
+
 def test_the_published_objective():
     """½‖b_H − Σ (Z x)^γ‖² + λ₁ Σ (x − b log x) + λ₂ TV(x) is λ₁ of ours with s_H² = λ₁, λ = λ₂ u/λ₁, and is minimised.
 
