@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 
 if TYPE_CHECKING:
@@ -51,6 +50,8 @@ def blockwise(
     ValueError
         When the array has more than a million blocks, or pieces along an axis.
     """
+    import dask.array as da  # late: it takes longer than most files
+
     most = [
         math.prod(shape) * dtype.itemsize / BLOCK_BYTES,
         *(n / m for n, m in zip(shape, stored or (), strict=False)),

@@ -10,9 +10,7 @@ import base64
 import zlib
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from napari_invrecon.io.pieces import pieces
 
@@ -68,6 +66,8 @@ def with_missing(data: Any, text: str) -> Any:
     mask = np.unpackbits(bits, axis=-1, count=data.shape[-1]).view(bool)
     if isinstance(data, np.ndarray):
         return np.where(mask, data.dtype.type(np.nan), data)
+    import dask.array as da  # late: it takes longer than most files
+
     return da.where(da.from_array(mask, chunks=data.chunks), data.dtype.type(np.nan), data)
 
 
@@ -77,6 +77,8 @@ def _whole_images(data: Any) -> Any:
 
 
 def _filled(data: NDArray[Any]) -> NDArray[Any]:
+    from scipy.ndimage import distance_transform_edt  # late, as dask is
+
     out = np.array(data)
     for image in out.reshape(-1, *out.shape[-2:]):
         missing = np.isnan(image)

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from napari_invrecon.io.arrange import acquisitions
 from napari_invrecon.io.declared import check_zarray
@@ -36,6 +35,8 @@ def read(path: Path) -> list[Acquisition]:
     ValueError
         When the folder is no OME-Zarr, or chunks are missing from one that this package wrote.
     """
+    import zarr  # late: it takes longer than most files
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zarr warns of stray files, which are no concern of the images
@@ -99,6 +100,8 @@ def _array(path: Path, stored: Any, *, whole: bool) -> Any:
 
 def _block(path: Path, array: str, whole: bool, place: tuple[slice, ...]) -> Any:
     """Zarr takes a chunk that is missing for zeros: of an array that was ``whole``, it has been lost since."""
+    import zarr
+
     stored = zarr.open_array(path, path=array, mode="r")
     ranges = (
         range(at.start // n, -(-at.stop // n)) for at, n in zip(place, stored.shards or stored.chunks, strict=True)

@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 
 from napari_invrecon.io.acquisition import Acquisition
@@ -159,6 +158,8 @@ def _stack(images: Sequence[Acquisition]) -> Any:
     eager = all(isinstance(image.data, np.ndarray) for image in images)
     if eager and len(images) * math.prod(images[0].data.shape) * dtype.itemsize <= _COPIED_BYTES:
         return np.stack([image.data.astype(dtype, copy=False) for image in images])
+    import dask.array as da  # late: it takes longer than most files
+
     return da.stack([da.asarray(image.data).astype(dtype) for image in images])
 
 

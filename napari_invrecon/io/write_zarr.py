@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
-import zarr
 
 from napari_invrecon.io.atomic import whole
 from napari_invrecon.io.lazy import BLOCK_BYTES
@@ -38,6 +36,9 @@ def write_zarr(path: Path, acquisition: Acquisition) -> None:
     OSError
         When it cannot be written.
     """
+    import dask.array as da  # late: both take longer than most files
+    import zarr
+
     data = acquisition.data
     chunks = _chunks(data)
     with whole(path, data.nbytes) as part:
@@ -60,6 +61,8 @@ def _chunks(data: Any) -> tuple[int, ...]:
     given = getattr(data, "chunks", None)
     if given and all(len(set(axis[:-1])) <= 1 and axis[-1] <= axis[0] for axis in given):
         return tuple(int(axis[0]) for axis in given)
+    import dask.array as da
+
     blocks = da.core.normalize_chunks("auto", tuple(data.shape), BLOCK_BYTES, np.dtype(data.dtype))
     return tuple(int(axis[0]) for axis in blocks)
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import blended_transform_factory
 from qtpy.QtCore import Signal
 
 from napari_invrecon.plugin.plots import FONT_PT, NOW, style_axes
-from napari_invrecon.plugin.themed_plot import ThemedPlot
+from napari_invrecon.plugin.themed_plot import Room, ThemedPlot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +37,7 @@ class CandidatesPlot(ThemedPlot):
     """The scores of ``record["candidates"]``, the chosen coupling's line thick. A click is a coupling and a λ."""
 
     picked = Signal(str, float)
+    room = Room(left=38, right=10, bottom=22, top=14)
 
     def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
         super().__init__(colours, _HEIGHT_PX, "Scores of the couplings against λ", parent)
@@ -76,6 +78,7 @@ class CandidatesPlot(ThemedPlot):
         axes.set_ylabel("error on held-out data / noise", fontsize=FONT_PT, color=text, labelpad=1)
         axes.legend(
             fontsize=FONT_PT, labelcolor=text, frameon=False, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0),
+            bbox_transform=blended_transform_factory(figure.transFigure, axes.transAxes),
             borderaxespad=0.1, handlelength=1.2, columnspacing=0.8, handletextpad=0.4,
         )  # fmt: skip
 

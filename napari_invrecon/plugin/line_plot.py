@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_invrecon.plugin.plots import style_axes
-from napari_invrecon.plugin.themed_plot import ThemedPlot
+from napari_invrecon.plugin.themed_plot import Room, ThemedPlot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +33,8 @@ class Line:
 
 class LinePlot(ThemedPlot):
     """Four times a `Line` over the data and, where it is known, the true object, with the RMSE to it."""
+
+    room = Room(left=34, right=8, bottom=28, top=22, across=6, down=24)
 
     def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
         super().__init__(colours, _HEIGHT_PX, "The line for several λ", parent)
@@ -67,7 +69,7 @@ class LinePlot(ThemedPlot):
             axes.set_title(f"{line.title}{error}", fontsize=_FONT_PT, color=colours.text, pad=2)
         figure.legend(
             *axes.get_legend_handles_labels(),
-            loc="outside lower center",
+            loc="lower center",
             ncols=3,
             fontsize=_FONT_PT,
             labelcolor=colours.text,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import NullLocator
+from matplotlib.transforms import blended_transform_factory
 
-from napari_invrecon.plugin.plots import FONT_PT, style_axes
-from napari_invrecon.plugin.themed_plot import ThemedPlot
+from napari_invrecon.plugin.plots import FONT_PT, few_ticks, style_axes
+from napari_invrecon.plugin.themed_plot import Room, ThemedPlot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,11 +27,12 @@ _TICKS = {1: (0, 25, 50, 75, 100), 2: (0, 1, 5, 20, 50, 100), 3: (0, 1, 10, 30, 
 class PicardPlot(ThemedPlot):
     """A picture of `Picard`. Both axes run over all frequencies, from the largest σᵢ to the smallest."""
 
+    room = Room(left=30, right=8, bottom=22, top=15, down=28)
+
     def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
         super().__init__(colours, _HEIGHT_PX, "Singular values of the blur, and the discrete Picard plot", parent)
         self._found: Picard | None = None
         self._lam: float | None = None
-        self._axes: tuple[Axes, Axes] | None = None
         self._marks: list[Any] = []
 
     @property
@@ -53,7 +55,7 @@ class PicardPlot(ThemedPlot):
 
     def draw_on(self, figure: Figure) -> None:
         """The spectrum above, the coefficients below."""
-        self._marks, self._axes, found = [], None, self._found
+        self._marks, found = [], self._found
         if found is None:
             return
         spectrum, coefficients = self._axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.25))
@@ -70,15 +72,15 @@ class PicardPlot(ThemedPlot):
         for each in (spectrum, coefficients):
             style_axes(each, self._colours)
             each.set_yscale("log")
-            each.yaxis.set_major_locator(LogLocator(numticks=5))
-            each.yaxis.set_minor_locator(NullLocator())
+            few_ticks(each.yaxis, 4)
             each.legend(
                 fontsize=FONT_PT - 0.5,
                 labelcolor=text,
                 frameon=False,
                 ncols=2,
                 loc="lower left",
-                bbox_to_anchor=(-0.1, 1.0),
+                bbox_to_anchor=(0.02, 1.0),
+                bbox_transform=blended_transform_factory(figure.transFigure, each.transAxes),
                 borderaxespad=0.1,
                 handlelength=2.0,
                 columnspacing=0.9,
@@ -89,10 +91,12 @@ class PicardPlot(ThemedPlot):
         self._mark()
 
     def _mark(self) -> None:
+        if self._stale:
+            return
         while self._marks:
             self._marks.pop().remove()
         place = self.mark
-        if place is None or self._axes is None:
+        if place is None:
             return
         for axes in self._axes:
             self._marks.append(axes.axvline(100 * place, color=_NOW, lw=1.8, zorder=2))
@@ -108,7 +112,6 @@ class PicardPlot(ThemedPlot):
             fontsize=FONT_PT - 0.5,
             color=_NOW,
         )
-        said.set_in_layout(False)
         self._marks.append(said)
 
 

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
+from matplotlib.transforms import blended_transform_factory
 from napari.utils.theme import get_theme
 from qtpy.QtCore import Signal
 
-from napari_invrecon.plugin.themed_plot import ThemedPlot
+from napari_invrecon.plugin.themed_plot import Room, ThemedPlot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
     from matplotlib.backend_bases import MouseEvent
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
     from qtpy.QtWidgets import QWidget
 
@@ -64,6 +67,7 @@ class LambdaPlot(ThemedPlot):
     """
 
     picked = Signal(float)
+    room = Room(left=38, right=8, bottom=22, top=4, down=46)
 
     def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
         # the slider does by keyboard what a click does here
@@ -71,9 +75,7 @@ class LambdaPlot(ThemedPlot):
         self._curve: dict[str, Any] | None = None
         self._lam: float | None = None
         self._now: list[Any] = []
-        self._l_curve, self._scores = self.figure.subplots(2, 1, height_ratios=(1, 1.1))
         self.mpl_connect("button_press_event", self._click)
-        self.redraw()
 
     def show_curve(self, summary: dict[str, Any]) -> None:
         """Draw a curve; it needs at least two λ."""
@@ -86,19 +88,16 @@ class LambdaPlot(ThemedPlot):
         self._mark_now()
         self.draw_idle()
 
-    def redraw(self) -> None:
-        """Draw everything again."""
-        self._fits = False
-        self.figure.set_facecolor(self._colours.background)
+    def draw_on(self, figure: Figure) -> None:
+        """The L-curve above, the scores below."""
         self._now = []
+        if self._curve is None:
+            return
+        self._l_curve, self._scores = figure.subplots(2, 1, height_ratios=(1, 1.1))
         for axes in (self._l_curve, self._scores):
-            axes.clear()
-            axes.set_visible(self._curve is not None)
             style_axes(axes, self._colours)
-        if self._curve is not None:
-            self._draw_curves(self._curve)
-            self._mark_now()
-        self.draw_idle()
+        self._draw_curves(self._curve)
+        self._mark_now()
 
     def _draw_curves(self, curve: dict[str, Any]) -> None:
         lam = np.asarray(curve["lam"])
@@ -110,7 +109,8 @@ class LambdaPlot(ThemedPlot):
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.margins(0.05, 0.1)
-        _few_ticks(axes)
+        for axis in (axes.xaxis, axes.yaxis):
+            few_ticks(axis, 3)
         axes.set_xlabel("residual ‖Hx − y‖", fontsize=FONT_PT, color=self._colours.text, labelpad=1)
         axes.set_ylabel("solution R(x)", fontsize=FONT_PT, color=self._colours.text, labelpad=1)
 
@@ -134,6 +134,7 @@ class LambdaPlot(ThemedPlot):
         shade = np.log(edges[None, :-1])
         axes.pcolormesh(edges, [0, 0.05], shade, cmap=shades, transform=axes.get_xaxis_transform(), zorder=3)
         axes.set_xlim(lam[0], lam[-1])
+        few_ticks(axes.xaxis, 6)
         axes.set_ylim(low - 0.12 * room, top + 0.05 * room)
         axes.set_xlabel("λ", fontsize=FONT_PT, color=self._colours.text, labelpad=1)
         axes.set_ylabel("over its least · residual/noise", fontsize=FONT_PT - 1, color=self._colours.text, labelpad=1)
@@ -144,6 +145,7 @@ class LambdaPlot(ThemedPlot):
             ncols=2,
             loc="lower center",
             bbox_to_anchor=(0.5, 1.0),
+            bbox_transform=blended_transform_factory(self.figure.transFigure, axes.transAxes),
             borderaxespad=0.1,
             handlelength=2.2,
             columnspacing=1.0,
@@ -164,7 +166,7 @@ class LambdaPlot(ThemedPlot):
             self._mark_point(label, point, lift, leftwards=leftwards)
 
     def _mark_point(self, label: str, point: tuple[float, float], lift: float, *, leftwards: bool) -> None:
-        """A rule's λ on the L-curve; the label is no reason to make the axes smaller."""
+        """A rule's λ on the L-curve."""
         self._l_curve.plot(*point, "D", ms=5, mfc="none", mec=self._colours.text, mew=1.1, zorder=4)
         self._l_curve.annotate(
             label,
@@ -174,7 +176,7 @@ class LambdaPlot(ThemedPlot):
             ha="right" if leftwards else "left",
             fontsize=FONT_PT - 0.5,
             color=self._colours.text,
-        ).set_in_layout(False)
+        )
 
     def _mark_score(self, chosen: float, label: str, *, inner: bool, last: bool) -> None:
         """A rule's λ on the scores, its label upright: to the left of the first line, to the right of the last one."""
@@ -194,9 +196,11 @@ class LambdaPlot(ThemedPlot):
             fontsize=FONT_PT - 0.5,
             linespacing=1.0,
             color=self._colours.text,
-        ).set_in_layout(False)
+        )
 
     def _mark_now(self) -> None:
+        if self._stale:
+            return
         while self._now:
             self._now.pop().remove()
         curve, lam = self._curve, self._lam
@@ -260,18 +264,17 @@ def _shades(colours: Colours) -> ListedColormap:
     return ListedColormap(colormaps["viridis"](np.linspace(low, high, 128)))
 
 
-def _few_ticks(axes: Axes) -> None:
-    """At most three numbers on a logarithmic axis, such as 2e3, also where it spans less than a decade."""
-    for axis in (axes.xaxis, axes.yaxis):
-        low, high = axis.get_view_interval()
-        if not 0 < low < high < np.inf:
-            continue
-        decades = np.arange(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-        ticks = 10.0 ** decades[:: max(1, math.ceil(len(decades) / 3))]
-        if len(decades) < 2:
-            ticks = np.unique([float(f"{v:.2g}") for v in np.geomspace(low, high, 5)[1:-1]])
-        axis.set_ticks(ticks, [_short(t) for t in ticks])
-        axis.set_ticks([], minor=True)
+def few_ticks(axis: XAxis | YAxis, most: int) -> None:
+    """At most so many numbers on a logarithmic axis, such as 2e3, also where it spans less than a decade."""
+    low, high = axis.get_view_interval()
+    if not 0 < low < high < np.inf:
+        return
+    decades = np.arange(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    ticks = 10.0 ** decades[:: max(1, math.ceil(len(decades) / most))]
+    if len(decades) < 2:
+        ticks = np.unique([float(f"{v:.2g}") for v in np.geomspace(low, high, 5)[1:-1]])
+    axis.set_ticks(ticks, [_short(t) for t in ticks])
+    axis.set_ticks([], minor=True)
 
 
 def _short(value: float) -> str:

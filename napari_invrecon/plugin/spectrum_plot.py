@@ -11,7 +11,7 @@ from matplotlib.ticker import AutoLocator, LogLocator
 from qtpy.QtCore import Qt, Signal
 
 from napari_invrecon.plugin.plots import FONT_PT, style_axes
-from napari_invrecon.plugin.themed_plot import ThemedPlot
+from napari_invrecon.plugin.themed_plot import Room, ThemedPlot
 from napari_invrecon.recon.element_window import ElementWindow
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class SpectrumPlot(ThemedPlot):
 
     moved = Signal(object)
     """The `ElementWindow` as it is dragged."""
+    room = Room(left=32, right=12, bottom=22, top=13)
 
     def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
         super().__init__(colours, _HEIGHT_PX, "Spectrum with the windows of the element", parent)
@@ -122,7 +123,7 @@ class SpectrumPlot(ThemedPlot):
         if self._energy is None or self.axes is None or not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             event.ignore()
             return
-        low, high = self.axes.get_xlim()
+        low, high = self._view or (float(self._energy[0]), float(self._energy[-1]))
         box = self.axes.bbox
         share = np.clip((event.position().x() * self.device_pixel_ratio - box.x0) / box.width, 0, 1)
         width = (high - low) * (0.8 if event.angleDelta().y() > 0 else 1.25)
@@ -138,23 +139,11 @@ class SpectrumPlot(ThemedPlot):
         self._view = (low, low + width)
         self.redraw()
 
-    def redraw(self) -> None:
-        """On the axes that there are: new ones would have no place yet, by which the mouse knows an energy."""
-        self._moving = []
-        if self.axes is None or self._energy is None:
-            self.axes = self._ground = None
-            super().redraw()
-            return
-        self._fits = False
-        self.figure.set_facecolor(self._colours.background)
-        self.axes.clear()
-        self.draw_on(self.figure)
-        self.draw_idle()
-
     def draw_on(self, figure: Figure) -> None:
         """The spectrum."""
+        self._moving, self.axes = [], None
         if self._energy is not None and self._counts is not None:
-            self.axes = self.axes or figure.add_subplot()
+            self.axes = figure.add_subplot()
             style_axes(self.axes, self._colours)
             self._draw_spectrum(self.axes, self._energy, self._counts)
 

@@ -1,8 +1,12 @@
-"""What every plot of a dock is: a matplotlib canvas of a given height in the colours of napari's theme."""
+"""What every plot of a dock is: a matplotlib canvas of a given height in the colours of napari's theme.
+
+Drawing one takes a tenth of a second, in which the window stands still. So a plot is drawn when it is seen, and not
+before; and the room around its axes is told, not measured: measuring labels takes longer than drawing them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
@@ -10,16 +14,28 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QSizePolicy
 
 if TYPE_CHECKING:
-    from qtpy.QtGui import QResizeEvent, QWheelEvent
+    from qtpy.QtGui import QResizeEvent, QShowEvent, QWheelEvent
     from qtpy.QtWidgets import QWidget
 
     from napari_invrecon.plugin.plots import Colours
 
 
-class ThemedPlot(FigureCanvasQTAgg):
-    """A subclass draws what it has been given in `draw_on`."""
+class Room(NamedTuple):
+    """For numbers, labels, titles and legends, in points: around all axes, between columns, and between rows."""
 
-    _fits = False  # whether the places of axes and labels are right for what is drawn, and for the size
+    left: float
+    right: float
+    bottom: float
+    top: float
+    across: float = 0.0
+    down: float = 0.0
+
+
+class ThemedPlot(FigureCanvasQTAgg):
+    """A subclass draws what it has been given in `draw_on`, and says in `room` what its labels need."""
+
+    room: Room
+    _stale = True  # whether what is to be drawn is another than what the figure has
 
     def __init__(self, colours: Colours, height_px: int, name: str, parent: QWidget | None = None) -> None:
         super().__init__(Figure(figsize=(2.9, height_px / 100), dpi=100))
@@ -41,23 +57,50 @@ class ThemedPlot(FigureCanvasQTAgg):
         event.ignore()
 
     def redraw(self) -> None:
-        """Draw everything again."""
-        self._fits = False
-        self.figure.clear()
-        self.figure.set_facecolor(self._colours.background)
-        self.draw_on(self.figure)
+        """Draw everything again, as soon as it is seen."""
+        self._stale = True
+        self.draw_idle()
+
+    def draw_idle(self) -> None:
+        """Draw soon; what is not seen waits for `showEvent`."""
+        if self.isVisible():
+            super().draw_idle()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Now it is seen."""
+        super().showEvent(event)
         self.draw_idle()
 
     def draw(self) -> None:
-        """Draw; what is new is laid out first. For a mark that moves, that would take half of the time."""
-        self.figure.set_layout_engine("none" if self._fits else "constrained")
+        """Draw now."""
+        if self._stale:
+            self._stale = False
+            self.figure.clear()
+            self.figure.set_facecolor(self._colours.background)
+            self.draw_on(self.figure)
+            self._place()
         super().draw()
-        self._fits = True
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Another size is laid out anew."""
-        self._fits = False
+        """The room stays, the axes get the rest."""
         super().resizeEvent(event)
+        self._place()
+
+    def _place(self) -> None:
+        if not self.figure.axes:
+            return
+        grid, room = self.figure.axes[0].get_gridspec(), self.room
+        width, height = 72 * self.figure.get_size_inches()
+        each_wide = max(1.0, (width - room.left - room.right - (grid.ncols - 1) * room.across) / grid.ncols)
+        each_high = max(1.0, (height - room.bottom - room.top - (grid.nrows - 1) * room.down) / grid.nrows)
+        self.figure.subplots_adjust(
+            left=room.left / width,
+            right=1 - room.right / width,
+            bottom=room.bottom / height,
+            top=1 - room.top / height,
+            wspace=room.across / each_wide,
+            hspace=room.down / each_high,
+        )
 
     def draw_on(self, figure: Figure) -> None:
         """Draw; the figure is empty."""

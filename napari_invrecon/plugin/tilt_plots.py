@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 
 from napari_invrecon.plugin.plots import FONT_PT, Colours, style_axes
-from napari_invrecon.plugin.themed_plot import ThemedPlot
+from napari_invrecon.plugin.themed_plot import Room, ThemedPlot
 from napari_invrecon.recon.diagnostics import BETWEEN, SAMPLED, WEDGE, fourier_coverage
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class TiltPlot(ThemedPlot):
 class SinogramPlot(TiltPlot):
     """One row along the tilt axis in every image, before and after: aligned, a point runs along a smooth curve."""
 
+    room = Room(left=32, right=8, bottom=22, top=13, across=8)
+
     def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
         super().__init__(colours, 240, "Sinogram before and after the alignment", parent)
         self.sinograms: NDArray[np.float32] | None = None
@@ -57,6 +59,8 @@ class SinogramPlot(TiltPlot):
 
 class QualityPlot(TiltPlot):
     """What was measured in Fourier space with the missing wedge shaded, and the residual of each tilt."""
+
+    room = Room(left=38, right=8, bottom=22, top=13, down=36)
 
     def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
         super().__init__(colours, 330, "Fourier coverage and residual of each tilt", parent)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
-from scipy.signal.windows import tukey
 
 from napari_invrecon.recon.operators import fft_workers
-from napari_invrecon.recon.tilt_images import over_tilts
+from napari_invrecon.recon.tilt_images import over_tilts, taper
 
 if TYPE_CHECKING:
     from napari_invrecon.recon.operators import Array
@@ -26,7 +25,7 @@ def chained_shifts(images: Array, order: list[int]) -> NDArray[np.float64]:
     Source: Guckenberger 1982, doi:10.1016/0304-3991(82)90280-7.
     """
     n, n_u, n_v = images.shape
-    window = (tukey(n_u, 0.3)[:, None] * tukey(n_v, 0.3)).astype(np.float32)
+    window = (taper(n_u, 0.3)[:, None] * taper(n_v, 0.3)).astype(np.float32)
     radius = np.hypot(np.fft.fftfreq(n_u)[:, None], np.fft.rfftfreq(n_v))
     band = np.exp(-((radius / _HIGHEST) ** 2)) * -np.expm1(-((radius * min(n_u, n_v) / _LOWEST_CYCLES) ** 2))
     spectra = {i: fft.rfft2(window * images[i], workers=fft_workers()) * band for i in order}
@@ -78,7 +77,7 @@ def common_line_shifts(
     Source: Scott et al. 2012, doi:10.1038/nature10934 (common line).
     """
     n, n_v = profiles.shape
-    window = tukey(n_v, 0.3)
+    window = taper(n_v, 0.3)
     scaled = profiles / np.maximum(np.abs(profiles).mean(1, keepdims=True), 1e-30)
     shifts = start.copy()
     for _ in range(n_rounds):

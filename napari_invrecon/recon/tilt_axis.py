@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
-from scipy.signal.windows import tukey
+
+from napari_invrecon.recon.tilt_images import taper
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +59,7 @@ def common_rows(n_v: int, shifts: NDArray[np.float64]) -> NDArray[np.float64]:
     weights = np.zeros(n_v)
     if last - first < 8:
         first, last = 0, n_v
-    weights[first:last] = tukey(last - first + 2, 0.2)[1:-1]
+    weights[first:last] = taper(last - first + 2, 0.2)[1:-1]
     return weights
 
 

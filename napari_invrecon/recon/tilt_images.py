@@ -26,6 +26,14 @@ def over_tilts(work: Callable[[int], Any], count: int) -> list[Any]:
         return list(pool.map(work, range(count)))
 
 
+def taper(n: int, share: float) -> NDArray[np.float64]:
+    """Tukey's window (n,): 1, but for cosines down to 0 over ``share`` of it."""
+    from scipy.signal.windows import tukey  # late: of all that is imported this takes the longest
+
+    window: NDArray[np.float64] = tukey(n, share)
+    return window
+
+
 def each_image(stack: Any) -> Iterator[NDArray[Any]]:
     """The images of a stack (tilt, y, x), one by one; of a lazy stack each block is read once."""
     together = stack.chunks[0] if hasattr(stack, "chunks") else (1,) * len(stack)

@@ -550,6 +550,7 @@ def test_it_fits_320_pixels_has_tooltips_and_follows_the_theme(qtbot, viewer, pa
     assert silent == []
     for theme in ("light", "dark"):
         viewer.theme = theme
+        dock.candidates.plot.draw()
         background = dock.candidates.plot.figure.get_facecolor()
         assert (sum(background[:3]) < 1.5) == (theme == "dark")
 

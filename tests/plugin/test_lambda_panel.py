@@ -9,7 +9,6 @@ import dask.array as da
 import numpy as np
 import pytest
 from matplotlib.backend_bases import MouseButton, MouseEvent
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from napari.utils.notifications import notification_manager
 from phantoms import image
 from qtpy.QtCore import QPoint, QPointF, QRect, Qt
@@ -18,7 +17,7 @@ from qtpy.QtWidgets import QApplication
 
 import napari_invrecon as ir
 from napari_invrecon.plugin import preview as preview_module
-from napari_invrecon.plugin.plots import LambdaPlot, labels, scores, theme_colours
+from napari_invrecon.plugin.plots import labels, scores, theme_colours
 from napari_invrecon.plugin.samples import lecture_deblurring_1d
 from napari_invrecon.recon.probe import AiryPSF, LorentzianPSF, StemProbe
 
@@ -105,6 +104,7 @@ def test_a_click_sets_lam_and_unticks_automatic(dock, qtbot, curve):
     plot = dock.lambda_panel.plot
     qtbot.waitUntil(lambda: plot.isVisible() and plot.width() > 150)
     assert dock.lam.value is None
+    plot.draw()
     click(plot, plot._l_curve, curve["residual_norm"][120], curve["solution_norm"][120])
     assert dock.lam.value == pytest.approx(curve["lam"][120], rel=0.3)
     click(plot, plot._scores, 0.01, sum(plot._scores.get_ylim()) / 2)
@@ -134,6 +134,7 @@ def test_only_rules_that_were_asked_are_said_to_have_no_answer(dock, curve):
 def test_a_score_that_lies_above_the_plot_says_so(dock, curve):
     plot = dock.lambda_panel.plot
     dock.lambda_panel.show_curve({**curve, "sigma": curve["sigma"] / 20})
+    plot.draw()
     names = [text.get_text() for text in plot._scores.get_legend().get_texts()]
     least = min(curve["residual_norm"]) / (curve["sigma"] / 20 * np.sqrt(curve["n_data"]))
     assert least > plot._scores.get_ylim()[1]
@@ -154,6 +155,7 @@ def test_the_plot_follows_the_theme(dock, viewer, curve):
         colours = theme_colours(name)
         plot = dock.lambda_panel.plot
         assert plot._colours == colours
+        plot.draw()
         r, g, b, _ = plot.figure.get_facecolor()
         assert "#" + "".join(f"{round(255 * v):02x}" for v in (r, g, b)) == colours.background.lower()
 
@@ -433,31 +435,3 @@ def test_a_lazy_psf_layer_is_not_read_in_the_gui_s_thread(viewer, dock, qtbot):
     qtbot.waitUntil(lambda: not dock.compare.running, timeout=30_000)
     residual = viewer.layers["image residual/σ"].data
     assert np.sqrt(np.mean(np.square(residual))) == pytest.approx(record["residual_over_noise"], rel=0.05)
-
-
-def test_a_mark_that_moves_lays_nothing_out_again(qtbot, monkeypatch):
-    plot = LambdaPlot(theme_colours("dark"))
-    qtbot.addWidget(plot)
-    plot.show()
-    curve = {
-        "lam": [0.01, 0.1, 1.0], "residual_norm": [1.0, 2.0, 3.0], "solution_norm": [9.0, 4.0, 2.0],
-        "gcv": [2.0, 1.0, 3.0], "choices": {"gcv": 0.1}, "n_data": 100, "sigma": 0.1,
-    }  # fmt: skip
-    plot.show_curve(curve)
-    plot.draw()
-    laid_out = []
-    run = ConstrainedLayoutEngine.execute
-    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *args: laid_out.append(1) or run(*args))
-    places = [axes.get_position().bounds for axes in plot.figure.axes]
-    plot.show_lam(0.3)
-    plot.draw()
-    assert not laid_out
-    assert [axes.get_position().bounds for axes in plot.figure.axes] == places
-    plot.resize(plot.width() + 80, plot.height())
-    plot.draw()
-    assert laid_out
-    assert [axes.get_position().bounds for axes in plot.figure.axes] != places
-    laid_out.clear()
-    plot.show_curve(curve | {"residual_norm": [10.0, 20.0, 30.0]})
-    plot.draw()
-    assert laid_out

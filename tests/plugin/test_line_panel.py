@@ -84,4 +84,5 @@ def test_without_the_true_line(make_napari_viewer, qtbot):
     move(dock, qtbot, 0.1)
     assert dock.lines.plot._shown[2] is None
     viewer.theme = "light"
+    dock.lines.plot.draw()
     assert dock.lines.plot.figure.axes[0].get_title() == "naive inverse, λ → 0"

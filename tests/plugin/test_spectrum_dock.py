@@ -368,8 +368,10 @@ def test_it_fits_a_narrow_dock_and_follows_the_theme(make_napari_viewer, qtbot, 
     dock.elements.add_element("O")
     settle(qtbot, dock)
     assert dock.minimumSizeHint().width() <= 320
+    dock.view.plot.draw()
     before = dock.view.plot.figure.get_facecolor()
     viewer.theme = "light"
+    dock.view.plot.draw()
     assert dock.view.plot.figure.get_facecolor() != before
     dock.view.log_box.setChecked(True)
     dock.view.all_button.click()

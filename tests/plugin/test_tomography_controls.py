@@ -247,12 +247,14 @@ def test_the_report_names_wedge_elongation_and_bad_tilts(qtbot, viewer, clean):
     assert "20 (30°)" in dock.report.label.text()
     assert "Missing wedge: 22 %" in dock.report.facts.text()
     assert f"Elongation along the beam: {found['elongation']:.2f}" in dock.report.facts.text()
+    dock.report.plot.draw()
     coverage, residual = dock.report.plot.figure.axes
     assert "22 % never measured" in coverage.get_title()
     assert [each.get_text() for each in residual.texts] == ["30°"] or len(found["bad_tilts"]) > 1
     dock.report.button.setChecked(False)
     for name in ("light", "dark"):
         viewer.theme = name
+        dock.report.plot.draw()
         r, g, b, _ = dock.report.plot.figure.get_facecolor()
         assert "#" + "".join(f"{round(255 * v):02x}" for v in (r, g, b)) == theme_colours(name).background.lower()
 

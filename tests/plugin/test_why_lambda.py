@@ -117,6 +117,7 @@ def test_theme_width_and_the_worst_blur(viewer, dock, qtbot, counts):
     look(dock, qtbot)
     assert dock.minimumSizeHint().width() <= 320
     viewer.theme = "light"
+    dock.why.plot.draw()
     assert dock.why.plot.figure.get_facecolor()[0] > 0.8
     assert dock.why.plot._colours == theme_colours("light")
     dock.psf.unit.setCurrentText("σ (px)")
