@@ -64,7 +64,7 @@ def place() -> tuple[str, str]:
         if here and not found:
             whose, found = here, name
         frame = frame.f_back
-    whose = "import" if importing else whose
+    whose = "import" if importing and whose in OURS else whose
     return whose, found + (f" < {own}" if own not in ("", found) else "")
 
 
