@@ -245,6 +245,9 @@ def _flags(scene: Scene, choice: Choice, x: Array) -> list[str]:
     if choice.coupling in ("intensity", "both", "power") and used.misfit > used.noise:
         flags.append(f"the HAADF is {used.misfit / used.noise:.2g} times its noise away from h₀ + Σ a x")
     best = choice.best.get(choice.coupling)
+    least = next(iter(choice.best), choice.coupling)
+    if best is not None and choice.coupling == "none" != least:
+        flags.append(f"{least} is ahead of none by less than a standard error: the HAADF is not used")
     if best is not None and len(best.curve.lam) > 1 and choice.lam >= 0.99 * MOST_LAMBDA:
         flags.append("λ is the largest that is tried")
     return flags

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_invrecon.recon.fusion_scale import rescaled
 from napari_invrecon.recon.fusion_scene import EDGE_PX, Scene
@@ -14,12 +15,10 @@ from napari_invrecon.recon.fusion_settings import CouplingName
 from napari_invrecon.recon.guided_tv import guided_variation
 from napari_invrecon.recon.lambda_choice import LambdaCurve, make_curve
 from napari_invrecon.recon.solvers import Iterate, finish
-from napari_invrecon.recon.thinning import excess_error, split
+from napari_invrecon.recon.thinning import excess_errors, split
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-
-    from numpy.typing import NDArray
 
     from napari_invrecon.recon.fusion_settings import FusionSettings
     from napari_invrecon.recon.fusion_solver import Solution
@@ -35,11 +34,15 @@ _LEAST_SHARE = 1 / 16  # of the counts, with which the gain is looked for
 
 @dataclass(frozen=True)
 class Candidate:
-    """One coupling, for edges from the HAADF smoothed by ``edge_px``, and how well it predicts for each λ."""
+    """One coupling, for edges from the HAADF smoothed by ``edge_px``, and how well it predicts for each λ.
+
+    ``errors`` (element, y, x) are those at the λ of least error.
+    """
 
     coupling: CouplingName
     edge_px: float
     curve: LambdaCurve
+    errors: NDArray[np.float64]
 
     @property
     def score(self) -> float:
@@ -77,7 +80,8 @@ def choose(
 ) -> Generator[Iterate, bool | None, Choice]:
     """The coupling and the λ with the least error on held-out data; with a reference region a λ at which it is flat.
 
-    Asked to finish, it is the best so far.
+    "none" is preferred where it is `level` with the best: an HAADF that tells nothing is better left out. Couplings are
+    not preferred to each other, as each of them relies on the HAADF. Asked to finish, it is the best so far.
     """
     if settings.lam is not None and settings.coupling is not None:
         return Choice(settings.coupling, settings.lam, settings.edge_px or EDGE_PX[0])
@@ -93,8 +97,8 @@ def choose(
         guided = name in ("edges", "both", "power")
         for width in EDGE_PX if guided and edge_px is None else (edge_px or EDGE_PX[0],):
             with_edges = dataclasses.replace(thinned, edge_px=width)
-            curve, asked = yield from _curve(piece, with_edges, rest, name, settings, inside, lam)
-            tried.append(Candidate(name, width, curve))
+            curve, errors, asked = yield from _curve(piece, with_edges, rest, name, settings, inside, lam)
+            tried.append(Candidate(name, width, curve, errors))
             lam = tried[-1].lam
             if asked:
                 break
@@ -104,7 +108,9 @@ def choose(
             edge_px = min((each for each in tried if each.coupling == name), key=lambda c: c.score).edge_px
     choice = Choice("none", 0.0, EDGE_PX[0], tuple(tried))
     wanted = choice.best if settings.coupling is None else {settings.coupling: choice.best.get(settings.coupling)}
-    used = min((each for each in wanted.values() if each is not None), key=lambda c: c.score, default=tried[-1])
+    used = least = min((each for each in wanted.values() if each is not None), key=lambda c: c.score, default=tried[-1])
+    if settings.coupling is None and level(choice.best["none"].errors, least.errors):
+        used = choice.best["none"]
     coupling = settings.coupling or used.coupling
     lam = used.lam if settings.lam is None else settings.lam
     flat = used.curve.choices["reference"]
@@ -115,6 +121,15 @@ def choose(
         best = dataclasses.replace(thinned, edge_px=used.edge_px)
         gain = _dose_factor(piece, best, rest, used, choice.best["none"].score, settings, rng)
     return Choice(coupling, lam, used.edge_px, tuple(tried), gain)
+
+
+def level(simpler: NDArray[np.float64], least: NDArray[np.float64]) -> bool:
+    """Whether errors (element, y, x) are on average larger by no more than a standard error, told pixel by pixel.
+
+    Source: Breiman, Friedman, Olshen & Stone, Classification and Regression Trees, 1984, sec. 3.4.3.
+    """
+    more = np.nansum(simpler - least, axis=0)
+    return bool(more.mean() <= more.std() / np.sqrt(more.size))
 
 
 def _automatic(scene: Scene) -> tuple[CouplingName, ...]:
@@ -147,7 +162,7 @@ def _dose_factor(
         solution = finish(weaker.solve(used.coupling, used.lam, None, _ITERATIONS, settings.tolerance))
         x = rescaled(weaker.problem, solution).x
         whole = np.float32((1 - settings.holdout_fraction) * share)
-        score = excess_error(piece.problem, x / whole, rest, settings.holdout_fraction)
+        score = float(np.nanmean(excess_errors(piece.problem, x / whole, rest, settings.holdout_fraction)))
     if share == 1.0:
         return 1.0
     if score <= alone:
@@ -158,7 +173,7 @@ def _dose_factor(
 def _curve(
     piece: Scene, thinned: Scene, rest: Array, coupling: CouplingName, settings: FusionSettings,
     vacuum: NDArray[np.bool_] | None, first: float,
-) -> Generator[Iterate, bool | None, tuple[LambdaCurve, bool]]:  # fmt: skip
+) -> Generator[Iterate, bool | None, tuple[LambdaCurve, NDArray[np.float64], bool]]:  # fmt: skip
     """Solutions from a part of the data, from a first λ down while the rest is predicted better, then up.
 
     Where the least lies between three, the λ of the parabola through them is solved as well.
@@ -187,7 +202,7 @@ def _curve(
         tried.at(between, solution)
         asked = bool((yield Iterate(len(tried.rows), len(tried.rows), stage=f"choosing λ for coupling {coupling}")))
         curve = tried.curve()
-    return curve, asked
+    return curve, tried.errors, asked
 
 
 class _Trial:
@@ -201,6 +216,7 @@ class _Trial:
         self.settings, self.vacuum = settings, vacuum
         self.problem = thinned.coupled(coupling)
         self.rows: list[tuple[float, ...]] = []
+        self.errors = np.zeros(0)
 
     def at(self, lam: float, start: Solution | None) -> Solution:
         """Solve and judge one λ."""
@@ -213,7 +229,10 @@ class _Trial:
         scaled = rescaled_x / unit
         residual = ((rescaled_x + part.background - part.data) / unit).astype(np.float64)
         spread = np.nan if self.vacuum is None else float(np.max(scaled[:, self.vacuum].std(axis=1)))
-        error = excess_error(self.piece.problem, rescaled_x / np.float32(1 - held_out), self.rest, held_out)
+        errors = excess_errors(self.piece.problem, rescaled_x / np.float32(1 - held_out), self.rest, held_out)
+        error = float(np.nanmean(errors))
+        if not self.rows or error < min(row[3] for row in self.rows):
+            self.errors = errors
         penalty = float(guided_variation(scaled, part.guide, part.follow, part.rise, 0, scaled.shape[1]))
         self.rows.append((lam, float(np.nansum(residual**2)), penalty, error, spread))
         return solution

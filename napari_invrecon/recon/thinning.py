@@ -10,6 +10,8 @@ import numpy as np
 from napari_invrecon.recon.detector import thin
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_invrecon.recon.fusion_solver import FusionProblem
     from napari_invrecon.recon.operators import Array
 
@@ -39,8 +41,8 @@ def split(problem: FusionProblem, held_out: float, rng: np.random.Generator) -> 
     return part, b - kept
 
 
-def excess_error(problem: FusionProblem, x: Array, rest: Array, held_out: float) -> float:
-    """Mean over data of ((rest/f − x − g)² − variance)/unit²: an unbiased estimate of the squared error of x.
+def excess_errors(problem: FusionProblem, x: Array, rest: Array, held_out: float) -> NDArray[np.float64]:
+    """((rest/f − x − g)² − variance)/unit² (element, y, x): of each datum an unbiased estimate of x's squared error.
 
     ``x`` solves the part, in units of the whole; in units of the noise variance of one datum of the whole. All data
     weigh alike: variances that are told from few counts would weigh most where nothing happened to be counted.
@@ -48,4 +50,4 @@ def excess_error(problem: FusionProblem, x: Array, rest: Array, held_out: float)
     off = (rest / held_out - x - problem.background).astype(np.float64)
     unit2 = np.square(problem.unit[:, None, None], dtype=np.float64)
     variance = rest / held_out**2 if problem.counts else np.square(problem.sigma) / held_out
-    return float(np.nanmean((off**2 - variance) / unit2))
+    return np.asarray((off**2 - variance) / unit2)

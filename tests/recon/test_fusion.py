@@ -7,6 +7,7 @@ from fusion_phantoms import psnr, rmse, specimen
 import napari_invrecon as ir
 from napari_invrecon.recon.detector import thin
 from napari_invrecon.recon.fusion import FusionSettings, fusion
+from napari_invrecon.recon.fusion_choice import level
 from napari_invrecon.recon.fusion_scene import prepare
 from napari_invrecon.recon.fusion_settings import for_each
 from napari_invrecon.recon.fusion_solver import FusionProblem, objective, primal_dual, uncoupled
@@ -255,6 +256,26 @@ def test_everything_from_the_data_beats_maps_alone(kind, gained_db, law):
     assert psnr(result.data, truth) > psnr(counts, truth) + gained_db
     assert set(result.record["candidates"]) - {"power"} == {"none", "edges", "intensity", "both"}
     assert result.record["gain"] >= 1
+
+
+def test_none_is_preferred_within_one_standard_error():
+    """Of 400 differences of standard deviation 2 the mean's is 0.1: one of 0.09 is level, one of 0.11 is not."""
+    spread = np.where(np.arange(400).reshape(1, 20, 20) % 2, 2.0, -2.0)
+    for more, told in ((0.09, True), (0.11, False)):
+        assert level(spread + more, np.zeros(spread.shape)) == told
+
+
+def test_a_haadf_of_another_specimen_is_not_used():
+    used = []
+    for seed in range(1, 6):
+        _, counts, _ = specimen("domains", 3, (64, 64), seed=seed)
+        _, _, other = specimen("domains", 3, (64, 64), seed=seed + 50)
+        record = ir.fuse(other, counts).record
+        scores = {name: min(each["score"]) for name, each in record["candidates"].items()}
+        said = any("the HAADF is not used" in flag for flag in record["flags"])
+        assert said == (record["coupling"] == "none" and min(scores, key=scores.get) != "none")
+        used.append(record["coupling"] != "none")
+    assert sum(used) <= 1
 
 
 def test_a_reference_region_comes_out_flat():
