@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import AutoLocator, LogLocator
 from qtpy.QtCore import Qt, Signal
 
@@ -173,13 +175,16 @@ class SpectrumPlot(ThemedPlot):
         for each in self._moving:
             each.remove()
         self._moving = []
+        upright = axes.get_xaxis_transform()
         if self._window is not None:
             for number, (a, b) in enumerate((self._window.signal, *self._window.background)):
-                colour = _BACKGROUND if number else _SIGNAL
-                self._moving.append(axes.axvspan(a, b, color=colour, alpha=0.22, lw=0, animated=True))
-                self._moving += [axes.axvline(end, color=colour, lw=1.2, animated=True) for end in (a, b)]
+                look = {"color": _BACKGROUND if number else _SIGNAL, "transform": upright, "animated": True}
+                self._moving.append(Rectangle((a, 0), b - a, 1, alpha=0.22, lw=0, **look))
+                self._moving.append(Line2D([a, a, np.nan, b, b], [0, 1, np.nan, 0, 1], lw=1.2, **look))
         if self._curve is not None:
-            self._moving += axes.plot(*self._curve, color=_BACKGROUND, lw=1.4, ls=(0, (4, 1.5)), animated=True)
+            self._moving.append(Line2D(*self._curve, color=_BACKGROUND, lw=1.4, ls=(0, (4, 1.5)), animated=True))
+        for each in self._moving:
+            axes.add_artist(each)  # unlike axes.plot and its like, which look for new limits
         low, high = axes.get_xlim()
         self._moving += [self._named(axes, name, at) for name, at in self._others if low < at < high]
         self.restore_region(self._ground)

@@ -8,6 +8,7 @@ is carried on under the edge, N·Q(r), are functions of one number, so they are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,12 @@ class PowerLaw:
 
 def power_law(log_background: Real, log_signal: Real) -> PowerLaw:
     """From log E of the channels of either window."""
+    return _of_windows(log_background.tobytes(), log_signal.tobytes())
+
+
+@lru_cache(maxsize=16)  # of a window that is dragged, the curve on the plot and the map ask for the same one
+def _of_windows(below: bytes, above: bytes) -> PowerLaw:
+    log_background, log_signal = np.frombuffer(below), np.frombuffer(above)
     total, mean, variance, skew, kurtosis = _cumulants(log_background)
     its_total, its_mean, its_variance, its_skew, _ = _cumulants(log_signal)
     values = np.stack([_R, its_total - total, its_mean - mean, its_variance - variance, variance, skew], axis=1)

@@ -35,7 +35,7 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TICK_MS, LOOK_S = 10, 0.005
 READ_S = 4.0  # that a user takes to look at a file and find the dock in the menu
 OURS = ("matplotlib", "ours", "import")
-THEIRS = ("napari", "vispy", "magicgui", "superqt", "npe2", "app_model", "OpenGL", "psygnal")
+THEIRS = ("napari", "vispy", "magicgui", "superqt", "npe2", "app_model", "OpenGL", "psygnal", "pint")
 WATCHED = threading.get_ident()
 
 
