@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Quantity = Literal["data", "counts", "background", "variance"]
 _CERTAIN = 0.5  # of the counts' own variance, which a background that counts as known may have at most
+_FEW = 5.0  # counts in a pixel on average, below which their noise is not that of values
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,13 @@ def quantity_of(layer: Layer, quantity: Quantity) -> Any:
 def own_noise(layers: Sequence[Layer], settings: FusionSettings) -> OwnNoise:
     """What all of some maps know, unless the settings say another noise or background.
 
-    Counts over their backgrounds where these are well known against them, else values with their variances.
+    Counts over their backgrounds where these are well known against them, or where the counts are few, else values with
+    their variances.
     """
     if settings.noise_sigma is not None or settings.background.strip() or not all(map(_knows, layers)):
         return OwnNoise()
     counted = settings.noise != "gaussian" and all(map(_counted, layers))
-    if counted and (settings.noise == "poisson" or all(map(_background_is_known, layers))):
+    if counted and (settings.noise == "poisson" or all(_few(each) or _background_is_known(each) for each in layers)):
         return OwnNoise("counts", "background")
     return OwnNoise("data", variances="variance")
 
@@ -70,6 +72,10 @@ def _counted(layer: Layer) -> bool:
     return detector.get("source") == "the data are counts" and bool(
         np.all(np.nan_to_num(background) >= 0) and np.all(np.nan_to_num(counts) >= 0)
     )
+
+
+def _few(layer: Layer) -> bool:
+    return bool(np.nansum(layer.metadata["counts"]) < _FEW * layer.data.size)
 
 
 def _background_is_known(layer: Layer) -> bool:
