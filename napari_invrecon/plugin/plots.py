@@ -273,11 +273,11 @@ def few_ticks(axis: XAxis | YAxis, most: int) -> None:
     ticks = 10.0 ** decades[:: max(1, math.ceil(len(decades) / most))]
     if len(decades) < 2:
         ticks = np.unique([float(f"{v:.2g}") for v in np.geomspace(low, high, 5)[1:-1]])
-    axis.set_ticks(ticks, [_short(t) for t in ticks])
+    axis.set_ticks(ticks, [short(t) for t in ticks])
     axis.set_ticks([], minor=True)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """A number without padding, such as 120 or 2.9e3."""
     return f"{value:.3g}".replace("e+0", "e").replace("e-0", "e-")
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import AutoLocator, LogLocator
 from qtpy.QtCore import Qt, Signal
 
-from napari_invrecon.plugin.plots import FONT_PT, style_axes
+from napari_invrecon.plugin.plots import FONT_PT, short, style_axes
 from napari_invrecon.plugin.themed_plot import Room, ThemedPlot
 from napari_invrecon.recon.element_window import ElementWindow
 
@@ -56,7 +56,7 @@ class SpectrumPlot(ThemedPlot):
 
     moved = Signal(object)
     """The `ElementWindow` as it is dragged."""
-    room = Room(left=32, right=12, bottom=22, top=13)
+    room = Room(left=36, right=12, bottom=22, top=13)
 
     def __init__(self, colours: Colours, parent: QWidget | None = None) -> None:
         super().__init__(colours, _HEIGHT_PX, "Spectrum with the windows of the element", parent)
@@ -215,8 +215,7 @@ class SpectrumPlot(ThemedPlot):
             return
         axes.set_yscale("linear")
         axes.yaxis.set_major_locator(AutoLocator())
-        axes.ticklabel_format(axis="y", scilimits=(-2, 4))
-        axes.yaxis.get_offset_text().set(fontsize=FONT_PT - 0.5, color=self._colours.text)
+        axes.yaxis.set_major_formatter(lambda value, _: short(value))
         if finite.size:
             least = min(0.0, float(finite.min())) if finite.min() < 0.5 * finite.max() else float(finite.min())
             room = float(finite.max()) - least or 1.0

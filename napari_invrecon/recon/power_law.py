@@ -43,14 +43,8 @@ class PowerLaw:
 
 def power_law(log_background: Real, log_signal: Real) -> PowerLaw:
     """From log E of the channels of either window."""
-    return _of_windows(log_background.tobytes(), log_signal.tobytes())
-
-
-@lru_cache(maxsize=16)  # of a window that is dragged, the curve on the plot and the map ask for the same one
-def _of_windows(below: bytes, above: bytes) -> PowerLaw:
-    log_background, log_signal = np.frombuffer(below), np.frombuffer(above)
-    total, mean, variance, skew, kurtosis = _cumulants(log_background)
-    its_total, its_mean, its_variance, its_skew, _ = _cumulants(log_signal)
+    total, mean, variance, skew, kurtosis = _cumulants(log_background.tobytes())
+    its_total, its_mean, its_variance, its_skew, _ = _cumulants(log_signal.tobytes())
     values = np.stack([_R, its_total - total, its_mean - mean, its_variance - variance, variance, skew], axis=1)
     by_theta = np.stack(
         [-np.ones_like(_R), its_mean - mean, its_variance - variance, its_skew - skew, skew, kurtosis], axis=1
@@ -65,8 +59,10 @@ def _of_windows(below: bytes, above: bytes) -> PowerLaw:
     )
 
 
-def _cumulants(log_e: Real) -> tuple[Real, Real, Real, Real, Real]:
-    """log Σ E^−r and the first four cumulants of log E under E^−r, at every r of the table."""
+@lru_cache(maxsize=16)  # of a window that is dragged, the curve on the plot and the map ask for the same ones
+def _cumulants(channels: bytes) -> tuple[Real, Real, Real, Real, Real]:
+    """log Σ E^−r and the first four cumulants of log E under E^−r, at every r of the table; ``channels`` are log E."""
+    log_e = np.frombuffer(channels, np.float64)
     centre = log_e.mean()
     t = log_e - centre
     power = -np.outer(_R, t)

@@ -32,7 +32,7 @@ def window_sums(image: Any, weights: Real) -> Generator[tuple[int, int], None, R
     sums = np.zeros((len(weights), *plane))
     pieces = _pieces(image)
     if not plane:
-        _add(np.asarray(image), weights, sums, slice(0, 0))
+        _add(np.asarray(image), weights, sums, slice(0, 1))
         yield 1, 1
         return sums
     width = fft_workers()
@@ -46,7 +46,7 @@ def window_sums(image: Any, weights: Real) -> Generator[tuple[int, int], None, R
 def _pieces(image: Any) -> list[slice]:
     """Rows of pixels: of a lazy array whole chunks, of 16 MiB at least where it has as many."""
     if image.ndim < 2:
-        return [slice(0, 0)]
+        return [slice(0, 1)]
     rows = image.shape[1]
     if isinstance(image, np.ndarray):
         per_row = image.itemsize * image.size / max(rows, 1)
@@ -67,14 +67,14 @@ def _add(image: Any, weights: Real, sums: Real, piece: slice) -> None:
     if not used.size:
         return
     lazy = not isinstance(image, np.ndarray)
+    in_place = image.ndim == 1 or (not lazy and image.flags.c_contiguous)  # a row's pixels are where the sums' are
+    row = math.prod(image.shape[2:])
+    first, last = piece.start * row, piece.stop * row
     for start, stop in _runs(used, np.cumsum(image.chunks[0]) if lazy else None):
-        block = image[start:stop] if image.ndim == 1 else image[start:stop, piece]
+        block = image[start:stop] if in_place else image[start:stop, piece]
         block = block.compute(scheduler="synchronous") if lazy else block
-        target = sums if image.ndim == 1 else sums[:, piece]
-        flat = np.zeros((len(sums), math.prod(target.shape[1:])))
-        flat[...] = target.reshape(flat.shape)
-        _accumulate(np.reshape(block, (stop - start, -1)), weights[:, start:stop], flat)
-        target[...] = flat.reshape(target.shape)
+        flat = np.reshape(block, (stop - start, -1))
+        _accumulate(flat, weights[:, start:stop], sums.reshape(len(sums), -1), 0 if in_place else first, first, last)
 
 
 def _runs(used: NDArray[np.int64], chunk_ends: Any) -> list[tuple[int, int]]:
@@ -88,20 +88,20 @@ def _runs(used: NDArray[np.int64], chunk_ends: Any) -> list[tuple[int, int]]:
 
 
 @njit(nogil=True, cache=True)
-def _accumulate(block: Any, weights: Any, sums: Any) -> None:
-    """sums[j, p] += Σ_k weights[j, k] · block[k, p], the channels in their order."""
-    n_channels, n_pixels = block.shape
-    for first in range(0, n_pixels, _TILE):
-        last = min(first + _TILE, n_pixels)
-        for k in range(n_channels):
+def _accumulate(block: Any, weights: Any, sums: Any, offset: int, start: int, stop: int) -> None:
+    """sums[j, p] += Σ_k weights[j, k] · block[k, p − offset], p from ``start`` to ``stop``, the channels in order."""
+    for first in range(start, stop, _TILE):
+        last = min(first + _TILE, stop)
+        for k in range(block.shape[0]):
+            values = block[k, first - offset : last - offset]
             for j in range(weights.shape[0]):
-                w = weights[j, k]
+                w, target = weights[j, k], sums[j, first:last]
                 if w == 1.0:
-                    for p in range(first, last):
-                        sums[j, p] += block[k, p]
+                    for p in range(values.size):
+                        target[p] += values[p]
                 elif w != 0.0:
-                    for p in range(first, last):
-                        sums[j, p] += w * block[k, p]
+                    for p in range(values.size):
+                        target[p] += w * values[p]
 
 
 def region_spectrum(image: Any, mask: NDArray[np.bool_] | None) -> Generator[tuple[int, int], None, Real]:

@@ -21,11 +21,12 @@ import dask.array as da
 import napari
 import numpy as np
 import zarr
-from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtCore import QEvent, QEventLoop, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
 DRAG_S, PERIOD_S, REACH_PX = 3.0, 1 / 30, 25
+POLL_MS = 4
 CHANNELS, EDGE, STEP_EV = 2048, 256, 0.5
 ENERGY = 300 + STEP_EV * np.arange(CHANNELS)
 
@@ -47,15 +48,15 @@ def drawn(folder: str):
 
 
 def wait(until, timeout_s: float = 120.0) -> None:
-    """Let the window work."""
-    end = time.monotonic() + timeout_s
-    while True:
-        QApplication.processEvents()
-        if until():
-            return
-        time.sleep(0.0005)
-        if time.monotonic() > end:
-            raise TimeoutError("the window did not come to rest")
+    """Let the window work, as napari does: a loop that asks for events would take a core from what makes the map."""
+    loop, asked, end = QEventLoop(), QTimer(), time.monotonic() + timeout_s
+    asked.timeout.connect(lambda: loop.quit() if until() or time.monotonic() > end else None)
+    asked.start(POLL_MS)
+    loop.exec()
+    asked.stop()
+    asked.timeout.disconnect()  # else the garbage collector deletes it, in whichever thread it works
+    if not until():
+        raise TimeoutError("the window did not come to rest")
 
 
 def mouse(plot, kind, x: float, y: float) -> None:
