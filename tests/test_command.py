@@ -26,7 +26,7 @@ SAMPLES = Path(__file__).resolve().parents[1] / "sample_data"
 def test_demo_leaves_results_and_pictures_without_a_screen(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     command = [sys.executable, "-m", "napari_invrecon", "demo", "--output", str(tmp_path / "out")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     printed = [Path(line) for line in done.stdout.splitlines() if line.startswith(str(tmp_path))]
     assert sorted(printed) == sorted((tmp_path / "out").iterdir())
