@@ -53,6 +53,7 @@ RECON_LAYERS = (
         "probe",
         "zero_loss",
         "channel_noise",
+        "channel_correlation",
     },
     {
         "solvers",

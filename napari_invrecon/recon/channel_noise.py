@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
+from napari_invrecon.recon.channel_correlation import variance_share
 from napari_invrecon.recon.detector import FOURTH
 
 if TYPE_CHECKING:
@@ -29,17 +31,42 @@ Gain = Annotated[
 _STRETCH = 32  # channels
 _MEDIAN = 0.945  # of the variance that fourth differences over a stretch give, over its mean: χ² of 12
 _BINS = 12
-_COUNTS = "the data are counts"
+_COUNTS, _ESTIMATED = "the data are counts", "estimated from variance against mean"
+_LEAST_SEEN = 0.02  # of the noise, by its channels' differences
 
 
 @dataclass(frozen=True)
 class ChannelNoise:
-    """The variance of y is gain · (y − offset) + read_sigma²; ``source`` says how that was found."""
+    """The variance of y is gain · (y − offset) + read_sigma²; ``source`` says how that was found.
+
+    ``correlation``: ρ₁, ρ₂, … of the noise of channels one, two, … apart; none where they are independent.
+    """
 
     gain: float
     offset: float
     read_sigma: float
     source: str
+    correlation: tuple[float, ...] = ()
+
+    @property
+    def is_estimated(self) -> bool:
+        """Whether gain and read noise come from the data's scatter."""
+        return self.source == _ESTIMATED
+
+    @property
+    def of_sums(self) -> ChannelNoise:
+        """What the noise of sums over many channels is that of: the same with (1 + 2Σρ) times the variance."""
+        share = 1 + 2 * sum(self.correlation)
+        return dataclasses.replace(
+            self, gain=self.gain * share, read_sigma=self.read_sigma * float(np.sqrt(share)), correlation=()
+        )
+
+    def correlated(self, rho: tuple[float, ...]) -> ChannelNoise:
+        """What differences of neighbouring channels told of noise that these share, set right."""
+        seen = max(variance_share(FOURTH, rho), _LEAST_SEEN)
+        return dataclasses.replace(
+            self, gain=self.gain / seen, read_sigma=self.read_sigma / float(np.sqrt(seen)), correlation=rho
+        )
 
 
 def estimate_gain(rows: Real) -> tuple[float, str]:
@@ -58,7 +85,7 @@ def _gain(variance: Real, mean: Real, *, whole: bool) -> tuple[float, str]:
     gain = float(np.median(variance[some] / mean[some]))
     if whole and 0.5 < gain < 2:
         return 1.0, _COUNTS
-    return gain, "estimated from variance against mean"
+    return gain, _ESTIMATED
 
 
 def channel_noise(windows: Sequence[Real], offset: float) -> ChannelNoise:
@@ -84,7 +111,7 @@ def channel_noise(windows: Sequence[Real], offset: float) -> ChannelNoise:
         return ChannelNoise(1.0, offset, 0.0, "no values to tell the noise from: counts")
     variance, mean = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
     gain, source = _gain(variance, mean, whole=whole)
-    if not source.startswith("estimated"):
+    if source != _ESTIMATED:
         return ChannelNoise(gain, offset, 0.0, source)
     parts = np.array_split(np.argsort(mean), min(_BINS, max(1, mean.size // 8)))
     at = np.array([np.median(mean[part]) for part in parts])

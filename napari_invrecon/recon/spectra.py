@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_invrecon.recon.carried_background import Carrier, carrier, shared_shape, under
+from napari_invrecon.recon.channel_correlation import correlation
 from napari_invrecon.recon.channel_noise import ChannelNoise, Gain, channel_noise
 from napari_invrecon.recon.element_window import Channels, ElementWindow, channels, from_plain
 from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record
@@ -137,9 +138,10 @@ def elemental_maps(
         Var r = 1/(N κ₂),    Var b = Q² N + N² Q′² Var r,    E[N Q(r̂)] − N Q = ½ N (Q″ − Q′ κ₃/κ₂) Var r.
 
     The last is subtracted, so that maps of few counts are not biased. linear: b = w₁B₁ + w₂B₂ from the counts of two
-    windows, Var b = w₁²B₁ + w₂²B₂; of one window alone, w = its share of channels. Var x = S + Var b; detectors with
-    a gain and read noise likewise, channel by channel. Pixels whose background is below three standard deviations take
-    the shape of the whole image.
+    windows, Var b = w₁²B₁ + w₂²B₂; of one window alone, w = its share of channels. Var x = S + Var b; detectors with a
+    gain and read noise likewise, channel by channel; where neighbouring channels share their noise (ρ₁, ρ₂, …, told
+    from the differences of pixels), the variance of every sum over channels is (1 + 2Σρ) times that. Pixels whose
+    background is below three standard deviations take the shape of the whole image.
 
     References
     ----------
@@ -228,7 +230,7 @@ def measure(spectrum_image: Any, energy_ev: Any, windows: Iterable[Any], setting
         raise ValueError("no windows: give one ElementWindow for each map")
     places = [channels(each, energy) for each in wanted]
     noise = tell_noise(image, places, settings)
-    carriers = [carrier(each, place, energy, noise) for each, place in zip(wanted, places, strict=True)]
+    carriers = [carrier(each, place, energy, noise.of_sums) for each, place in zip(wanted, places, strict=True)]
     recipes = [_weights(place, each, energy.size) for place, each in zip(places, carriers, strict=True)]
     counting = window_sums(image, np.concatenate(recipes))
     while True:
@@ -300,11 +302,11 @@ def tell_noise(image: Any, places: Sequence[Channels], settings: MapSettings) ->
     plane = image.shape[1:]
     edge = round(_SAMPLE_PX ** (1 / max(len(plane), 1)))
     middle = tuple(slice(max(0, (n - edge) // 2), (n + edge) // 2 + 1) for n in plane)
-    windows = []
-    for run in dict.fromkeys(run for place in places for run in (place.signal, *place.background)):
-        block = np.asarray(image[(slice(*run), *middle)])
-        windows.append(block.reshape(len(block), -1).T.astype(np.float64))
-    found = channel_noise(windows, settings.offset)
+    runs = dict.fromkeys(run for place in places for run in (place.signal, *place.background))
+    blocks = [np.asarray(image[(slice(*run), *middle)], np.float64) for run in runs]
+    found = channel_noise([block.reshape(len(block), -1).T for block in blocks], settings.offset)
+    if found.is_estimated:
+        found = found.correlated(correlation(blocks))
     if settings.read_sigma is None:
         return found
     return dataclasses.replace(found, read_sigma=settings.read_sigma)

@@ -107,7 +107,8 @@ def test_gain_offset_and_read_noise_are_told_and_carried_into_the_variance() -> 
     assert abs(error.mean()) < 4 * error.std() / 48
     assert error.var() == pytest.approx(maps.variance.mean(), rel=0.1)
     given = elemental_maps(y, ENERGY, [OXYGEN], offset=50.0, gain=8.0, read_sigma=30.0)
-    assert given.record["detector"] == {"gain": 8.0, "offset": 50.0, "read_sigma": 30.0, "source": "given"}
+    told = {"gain": 8.0, "offset": 50.0, "read_sigma": 30.0, "source": "given", "correlation": []}
+    assert given.record["detector"] == told
 
 
 def test_few_counts_share_the_shape_and_say_so() -> None:
