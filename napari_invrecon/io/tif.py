@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
 
 from napari_invrecon.io.acquisition import Acquisition, Axis
 from napari_invrecon.io.arrange import acquisitions
@@ -35,6 +34,8 @@ def read(path: Path) -> list[Acquisition]:
     ValueError
         When the file is no TIFF, is shorter than it says, or its compression is not known here.
     """
+    import tifffile  # late: it takes longer than most files
+
     found: list[Acquisition] = []
     try:
         with tifffile.TiffFile(path) as tif:
@@ -105,6 +106,8 @@ def _check_segments(path: Path, series: Any) -> None:
 
 
 def _pages(path: Path, number: int, place: tuple[slice, ...]) -> Any:
+    import tifffile
+
     pages, rows, columns = place
     with tifffile.TiffFile(path) as tif:
         found = tif.series[number].pages

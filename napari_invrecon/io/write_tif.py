@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
 
 from napari_invrecon.io.atomic import whole
 from napari_invrecon.io.pieces import write_pieces
@@ -34,6 +33,8 @@ def write_tif(path: Path, acquisition: Acquisition) -> None:
     OSError
         When it cannot be written.
     """
+    import tifffile  # late: it takes longer than most files
+
     data, axes = acquisition.data, acquisition.axes
     if data.dtype.name not in _OME_TYPES:
         raise ValueError(f"{path.name}: OME-TIFF has no {data.dtype}: convert the layer's data, or save it as .zarr")

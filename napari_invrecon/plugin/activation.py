@@ -1,7 +1,7 @@
-"""When napari first uses the package: its writers come first, and what the docks compute with is imported beside.
+"""When napari first uses the package: its writers come first, and the docks are imported beside.
 
-The numerics and the plots take a second or two to import. A dock that is opened right after a file was dropped would
-stand still for as long, and the window with it.
+With numerics and plots they take a second or two to import. The window would stand still for as long when the first
+one is opened, and most often a file is dropped before.
 """
 
 from __future__ import annotations
@@ -18,14 +18,22 @@ from napari_invrecon.plugin.writers import come_first
 if TYPE_CHECKING:
     from npe2 import PluginContext
 
-_SLOW = ("matplotlib.figure", "napari_invrecon.records.replay", "scipy.signal.windows")  # the second: every modality
+_SLOW = (
+    "matplotlib.backends.backend_qtagg",
+    "scipy.signal.windows",
+    *(f"napari_invrecon.plugin.widgets.{dock}" for dock in ("deconvolution", "tomography", "fusion", "spectrum")),
+)
 
 
 def activate(context: PluginContext) -> None:
     """Called by napari, in the window's thread; the imports begin when the window has nothing else to do."""
     come_first(context)
     if QCoreApplication.instance() is not None:
-        QTimer.singleShot(0, threading.Thread(target=_import, name="invrecon imports").start)
+        QTimer.singleShot(0, _start)
+
+
+def _start() -> None:
+    threading.Thread(target=_import, name="invrecon imports").start()
 
 
 def _import() -> None:

@@ -15,6 +15,7 @@ The goal is 200 ms of ours. The load is printed: other programs make every wall 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
 import itertools
 import os
@@ -41,12 +42,18 @@ WATCHED = threading.get_ident()
 
 @dataclass(frozen=True)
 class Look:
-    """At a time: the processor time of the window's thread since the last one, spent in whose code and where."""
+    """At a time: from when to when of its processor time the window's thread was in whose code, and where."""
 
     at: float
-    cpu: float
+    start: float
+    stop: float
     whose: str
     where: str
+
+    @property
+    def cpu(self) -> float:
+        """Seconds."""
+        return self.stop - self.start
 
 
 def place() -> tuple[str, str]:
@@ -74,7 +81,7 @@ class Watch:
     def __init__(self, viewer) -> None:
         self._ticks: list[tuple[float, float]] = []
         self._looks: list[Look] = []
-        self._collecting = self._collected = 0.0
+        self._garbage: list[list[float]] = []  # from when to when of the thread's processor time it was collected
         gc.callbacks.append(self._collect)
         self._timer = QTimer(viewer.window._qt_window)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -84,9 +91,9 @@ class Watch:
 
     def _collect(self, phase: str, _: object) -> None:
         if threading.get_ident() == WATCHED:
-            if phase == "stop":
-                self._collected += time.thread_time() - self._collecting
-            self._collecting = time.thread_time()
+            if phase == "start":
+                self._garbage.append([])
+            self._garbage[-1].append(time.thread_time())
 
     def _look(self) -> None:
         clock = time.pthread_getcpuclockid(WATCHED)
@@ -94,21 +101,18 @@ class Watch:
         while True:
             time.sleep(LOOK_S)
             now, at = time.clock_gettime(clock), time.perf_counter()
-            garbage, self._collected = self._collected, 0.0
-            self._looks.append(Look(at, now - before - garbage, *place()))
-            if garbage:
-                self._looks.append(Look(at, garbage, "garbage", "garbage"))
+            self._looks.append(Look(at, before, now, *place()))
             before = now
 
     def start(self) -> None:
         """Forget what was."""
         wait(0.3)
-        self._ticks, self._looks = self._ticks[-1:], []
+        self._ticks, self._looks, self._garbage = self._ticks[-1:], [], []
 
     def tell(self, step: str) -> None:
         """A line."""
         wait(0.5)
-        ticks, looks = self._ticks, self._looks
+        ticks, looks = self._ticks, [part for each in self._looks for part in apart(each, self._garbage)]
         gaps = [(b[0] - a[0], b[1] - a[1], a[0], b[0]) for a, b in itertools.pairwise(ticks)]
         longest, cpu, start, stop = max(gaps)
         within = [[each for each in looks if a < each.at <= b] for _, _, a, b in gaps]
@@ -120,6 +124,18 @@ class Watch:
         )
         print(f"    longest: {spent([each for each in looks if start < each.at <= stop])}")
         print(f"    ours:    {spent([each for each in most if each.whose in OURS])}", flush=True)
+
+
+def apart(look: Look, garbage: list[list[float]]) -> list[Look]:
+    """What was spent on garbage, which the thread that looks sees too late, and the rest."""
+    parts, start = [], look.start
+    for each in garbage:
+        begin, end = max(each[0], start), min(each[-1], look.stop)
+        if begin < end:
+            parts += [dataclasses.replace(look, start=start, stop=begin)]
+            parts += [dataclasses.replace(look, start=begin, stop=end, whose="garbage", where="garbage")]
+            start = end
+    return [*parts, dataclasses.replace(look, start=start)]
 
 
 def ours(looks: list[Look]) -> float:
