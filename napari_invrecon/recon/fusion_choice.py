@@ -36,7 +36,7 @@ _LEAST_SHARE = 1 / 16  # of the counts, with which the gain is looked for
 class Candidate:
     """One coupling, for edges from the HAADF smoothed by ``edge_px``, and how well it predicts for each λ.
 
-    ``errors`` (element, y, x) are those at the λ of least error.
+    ``errors`` (y, x) are those at the λ of least error, in sum over the elements.
     """
 
     coupling: CouplingName
@@ -124,11 +124,11 @@ def choose(
 
 
 def level(simpler: NDArray[np.float64], least: NDArray[np.float64]) -> bool:
-    """Whether errors (element, y, x) are on average larger by no more than a standard error, told pixel by pixel.
+    """Whether errors (y, x) are on average larger by no more than a standard error, told pixel by pixel.
 
     Source: Breiman, Friedman, Olshen & Stone, Classification and Regression Trees, 1984, sec. 3.4.3.
     """
-    more = np.nansum(simpler - least, axis=0)
+    more = simpler - least
     return bool(more.mean() <= more.std() / np.sqrt(more.size))
 
 
@@ -232,7 +232,7 @@ class _Trial:
         errors = excess_errors(self.piece.problem, rescaled_x / np.float32(1 - held_out), self.rest, held_out)
         error = float(np.nanmean(errors))
         if not self.rows or error < min(row[3] for row in self.rows):
-            self.errors = errors
+            self.errors = np.nansum(errors, axis=0)
         penalty = float(guided_variation(scaled, part.guide, part.follow, part.rise, 0, scaled.shape[1]))
         self.rows.append((lam, float(np.nansum(residual**2)), penalty, error, spread))
         return solution

@@ -260,7 +260,7 @@ def test_everything_from_the_data_beats_maps_alone(kind, gained_db, law):
 
 def test_none_is_preferred_within_one_standard_error():
     """Of 400 differences of standard deviation 2 the mean's is 0.1: one of 0.09 is level, one of 0.11 is not."""
-    spread = np.where(np.arange(400).reshape(1, 20, 20) % 2, 2.0, -2.0)
+    spread = np.where(np.arange(400).reshape(20, 20) % 2, 2.0, -2.0)
     for more, told in ((0.09, True), (0.11, False)):
         assert level(spread + more, np.zeros(spread.shape)) == told
 
