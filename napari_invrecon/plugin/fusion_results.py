@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
+from numpy.typing import NDArray
 
 from napari_invrecon.plugin.contrast import contrast_limits
 from napari_invrecon.plugin.layers import element_colours, map_colormap
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari import Viewer
-    from numpy.typing import NDArray
 
     from napari_invrecon.recon.fusion import FusionResult
 
@@ -52,6 +52,15 @@ class FusedLayers:
     overlay: Image
 
 
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """All maps in one ``picture``, (y, x, 3) from 0 to 1; ``colours`` as "#rrggbb" and contrast ``limits`` of each."""
+
+    picture: NDArray[np.float32]
+    colours: tuple[str, ...]
+    limits: tuple[tuple[float, float], ...]
+
+
 def describe_sources(
     haadf: Image, maps: Sequence[Image], elements: Sequence[str], placement: Placement, noise: OwnNoise, vacuum: str
 ) -> FusionSource:
@@ -60,7 +69,14 @@ def describe_sources(
     return FusionSource(describe_layer(haadf), described, tuple(elements), placement, noise, vacuum)
 
 
-def add_fused(viewer: Viewer, result: FusionResult, source: FusionSource) -> FusedLayers:
+def overlay_of(x: NDArray[Any], elements: Sequence[str]) -> Overlay:
+    """The overlay of maps (element, y, x), in the worker's thread: at 2048² × 6 it takes a second."""
+    colours = tuple(element_colours(elements))
+    limits = tuple(_stretched(each) for each in x)
+    return Overlay(added_up(x, colours, limits), colours, limits)
+
+
+def add_fused(viewer: Viewer, result: FusionResult, over: Overlay, source: FusionSource) -> FusedLayers:
     """Add all layers of a result, the overlay on top and alone visible; the viewer keeps every layer that it has.
 
     Every one lies where the maps lie and has ``metadata["invrecon"]``: the record, and in ``shows`` what this layer is
@@ -68,7 +84,6 @@ def add_fused(viewer: Viewer, result: FusionResult, source: FusionSource) -> Fus
     """
     record = _record(result.record, source)
     how = f"{record['coupling']} λ={result.lam:.3g}"
-    colours = element_colours(source.elements)
 
     def layer(data: NDArray[Any], name: str, origin: Source, shows: dict[str, Any], **look: Any) -> Image:
         metadata: dict[str, Any] = {"invrecon": record | {"shows": shows}}
@@ -101,17 +116,16 @@ def add_fused(viewer: Viewer, result: FusionResult, source: FusionSource) -> Fus
         result.composition, "atomic fraction", "atomic fraction", colormap="viridis", contrast_limits=(0.0, 1.0)
     )
     maps = of_each(result.data, "map", "fused", blending="additive")
-    for number, (each, colour) in enumerate(zip(maps, colours, strict=True)):
+    for number, (each, colour) in enumerate(zip(maps, over.colours, strict=True)):
         each.colormap = map_colormap(colour)
         each.metadata["invrecon"]["part"] = number
-    limits = [_stretched(each) for each in result.data]
     shows = {
         "quantity": "overlay",
-        "colours": dict(zip(source.elements, colours, strict=True)),
-        "contrast_limits": dict(zip(source.elements, map(list, limits), strict=True)),
+        "colours": dict(zip(source.elements, over.colours, strict=True)),
+        "contrast_limits": dict(zip(source.elements, map(list, over.limits), strict=True)),
     }
     overlay = layer(
-        overlay_of(result.data, colours, limits),
+        over.picture,
         f"{' + '.join(source.elements)} overlay",
         source.maps[0],
         shows,
@@ -123,7 +137,7 @@ def add_fused(viewer: Viewer, result: FusionResult, source: FusionSource) -> Fus
     return FusedLayers(maps, errors, fractions, residual, overlay)
 
 
-def overlay_of(x: NDArray[Any], colours: Sequence[str], limits: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
+def added_up(x: NDArray[Any], colours: Sequence[str], limits: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
     """(y, x, 3) from 0 to 1: each map between its contrast limits in its colour, added up.
 
     Where that is brighter than the screen, all is darkened alike until a thousandth of the pixels is; these keep their

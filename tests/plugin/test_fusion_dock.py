@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from fusion_window import (
@@ -34,6 +36,7 @@ from tilt_window import PLUGIN, WAIT_MS, drop, press, state
 import napari_invrecon as ir
 from napari_invrecon.plugin import fusion_inputs as inputs_module
 from napari_invrecon.plugin.record_actions import repeat_selected
+from napari_invrecon.plugin.widgets import fusion as dock_module
 from napari_invrecon.plugin.widgets.fusion import FusionDock
 from napari_invrecon.recon.record import array_hash
 from napari_invrecon.records.schema import check_record, undescribed
@@ -133,6 +136,23 @@ def test_the_sample_is_fused_with_the_defaults(qtbot, viewer):
     assert dock.run_row.status_label.text().startswith("done in")
     again = ir.replay(record, [haadf.data, stack])
     np.testing.assert_array_equal(again.data, np.stack([each.data for each in dock.fused.maps]))
+
+
+def test_the_window_has_little_to_do_at_the_end(qtbot, viewer, pair, monkeypatch):
+    add_haadf(viewer, pair[0])
+    add_maps(viewer, pair[1])
+    dock = open_dock(viewer)
+    threads, offered = [], []
+    make, offer = dock_module.overlay_of, dock.maps.offer
+    monkeypatch.setattr(
+        dock_module, "overlay_of", lambda *given: threads.append(threading.current_thread()) or make(*given)
+    )
+    monkeypatch.setattr(dock.maps, "offer", lambda layers: offered.append(len(layers)) or offer(layers))
+    overlay = press(qtbot, dock, dock.run_button)
+    assert overlay.rgb
+    assert threading.main_thread() not in threads, "the overlay is made beside the window"
+    assert len(threads) == 1
+    assert offered == [len(ELEMENTS)], "layers are offered once, not as each of them comes"
 
 
 def test_a_theme_that_changes_before_the_first_run(viewer):

@@ -10,7 +10,7 @@ from napari import Viewer  # noqa: TC002 — napari reads this annotation at run
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel
 
 from napari_invrecon.plugin.fusion_inputs import FusionInputs
-from napari_invrecon.plugin.fusion_results import FusedLayers, add_fused, describe_sources
+from napari_invrecon.plugin.fusion_results import FusedLayers, Overlay, add_fused, describe_sources, overlay_of
 from napari_invrecon.plugin.map_layers import likely_haadf, offered_maps, planes, same_grid
 from napari_invrecon.plugin.own_noise import own_noise, quantity_of
 from napari_invrecon.plugin.placement import place
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_invrecon.recon.fusion import FusionResult
+    from napari_invrecon.recon.solvers import Steps
 
 _HAADF_TIP = (
     "The HAADF image of the maps' field, H; it is not changed. It may have finer pixels, or show more than the maps: "
@@ -97,6 +98,7 @@ class FusionDock(Dock):
         self.fused: FusedLayers | None = None
         self._taken: Image | None = self.haadf.value
         self._watched: list[Image] = []
+        self._adding = False
         self.reset_choices()
 
     def run(self) -> None:
@@ -111,15 +113,25 @@ class FusionDock(Dock):
         source = describe_sources(haadf, layers, elements, inputs.placement, inputs.noise, vacuum)
         self.fused = None
 
-        def keep(result: FusionResult) -> None:
+        def steps() -> Steps[tuple[FusionResult, Overlay]]:
+            result = yield from inputs.run()
+            return result, overlay_of(result.data, elements)
+
+        def keep(found: tuple[FusionResult, Overlay]) -> None:
+            result, over = found
             if inputs.settings.lam is None:
                 self.lam.show_chosen(result.lam, result.record["lam_rule"])
             self.candidates.show_record(result.record)
-            self.fused = add_fused(self.viewer, result, source)
+            self._adding = True  # layers that are offered once all are there
+            try:
+                self.fused = add_fused(self.viewer, result, over, source)
+            finally:
+                self._adding = False
+            self.reset_choices()
             self.report.show_result(self.fused, haadf, layers, elements)
 
         needed = inputs.estimate_memory()
-        self.run_row.start(inputs.run, keep, inputs.settings, needed_gb=needed, run_within=self.run_within)
+        self.run_row.start(steps, keep, inputs.settings, needed_gb=needed, run_within=self.run_within)
 
     def fill(self, record: dict[str, Any], layers: Mapping[str, Any]) -> None:
         """As of `Dock`; the roles are haadf, maps (a list) and reference (the vacuum)."""
@@ -141,6 +153,8 @@ class FusionDock(Dock):
 
     def reset_choices(self, event: object = None) -> None:
         """Offer the layers that there are now; napari calls this when they change."""
+        if self._adding:
+            return
         untouched = self.haadf.value == self._taken  # not "is": napari wraps what a plugin gets from its viewer
         self.haadf.reset_choices()
         if untouched and self.haadf.choices:  # a choice of the user's, and the image of a run, stay
