@@ -34,7 +34,7 @@ Real = NDArray[np.float64]
 
 _UNEVEN = 1e-3  # of a channel's width: how far an energy may lie from an even axis
 _SAMPLE_PX = 4096  # pixels from which the noise is told
-_BYTES, _BYTES_AT_WORK = 120, 250  # for each pixel of each map, and for each pixel while one map is made
+_BYTES, _BYTES_AT_WORK = 80, 230  # for each pixel of each map, and for each pixel while one map is made
 
 
 @dataclass(frozen=True, kw_only=True)
