@@ -70,11 +70,12 @@ def acquisitions(viewer: Viewer, folder: Path) -> list[Path]:
 
 
 def deconvolution(viewer: Viewer, folder: Path) -> list[Path]:
-    """The HAADF image, deconvolved with the probe that it was made with and λ from the data; beside it the result."""
+    """The HAADF image, whose noise is counts', deconvolved with its probe and λ from the data; beside it the result."""
     (image,) = viewer.open_sample(PLUGIN, "core_shell_haadf")
     _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Deconvolve")
     dock.image.value = image
     dock.psf.width.setValue(PROBE_SIGMA_PX)
+    dock.settings.set_values({"noise": "poisson"})
     result = press_run(dock)
     picture = window_picture(viewer, folder / "2_haadf_deconvolved.png")
     return [picture, *save(result, folder / "core_shell_haadf_deconvolved.tif")]
