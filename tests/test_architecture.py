@@ -225,8 +225,20 @@ def test_an_import_that_goes_down_is_allowed(skeleton: Path, file: str, line: st
     assert violations(skeleton) == []
 
 
-@pytest.mark.parametrize("module", ["napari_invrecon", "napari_invrecon.recon", "napari_invrecon.io"])
-def test_the_screen_is_not_loaded_without_the_plugin(module: str) -> None:
-    code = f"import {module}, sys; print('napari' in sys.modules, 'qtpy' in sys.modules)"
+@pytest.mark.parametrize("folder", ["recon", "io", "records"])
+def test_the_screen_is_not_loaded_without_the_plugin(folder: str) -> None:
+    """The whole folder, and all that the package offers, as both are imported when they are asked for."""
+    code = (
+        "import importlib, pkgutil, sys, napari_invrecon as ir; [getattr(ir, name) for name in ir.__all__]; "
+        f"name = 'napari_invrecon.{folder}'; found = pkgutil.iter_modules(importlib.import_module(name).__path__); "
+        "[importlib.import_module(f'{name}.{each.name}') for each in found]; "
+        "print('napari' in sys.modules, 'qtpy' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_what_is_imported_late_is_there_when_it_is_asked_for() -> None:
+    code = "import napari_invrecon as ir; print(ir.recon.projector.__name__, ir.records.schema.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["napari_invrecon.recon.projector", "napari_invrecon.records.schema"]
