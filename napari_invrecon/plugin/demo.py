@@ -70,7 +70,7 @@ def acquisitions(viewer: Viewer, folder: Path) -> list[Path]:
 
 
 def deconvolution(viewer: Viewer, folder: Path) -> list[Path]:
-    """The HAADF image, whose noise is counts', deconvolved with its probe and λ from the data; beside it the result."""
+    """The HAADF image, as counts, deconvolved with the probe that made it and λ from the data; beside it the result."""
     (image,) = viewer.open_sample(PLUGIN, "core_shell_haadf")
     _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Deconvolve")
     dock.image.value = image

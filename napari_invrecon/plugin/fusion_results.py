@@ -70,10 +70,10 @@ def describe_sources(
 
 
 def overlay_of(x: NDArray[Any], elements: Sequence[str]) -> Overlay:
-    """The overlay of maps (element, y, x), in the worker's thread: at 2048² × 6 it takes a second."""
+    """The overlay of maps (element, y, x), in the worker's thread: at 2048² × 6 it takes 1.5 s."""
     colours = tuple(element_colours(elements))
     limits = tuple(_stretched(each) for each in x)
-    return Overlay(added_up(x, colours, limits), colours, limits)
+    return Overlay(_added_up(x, colours, limits), colours, limits)
 
 
 def add_fused(viewer: Viewer, result: FusionResult, over: Overlay, source: FusionSource) -> FusedLayers:
@@ -137,7 +137,7 @@ def add_fused(viewer: Viewer, result: FusionResult, over: Overlay, source: Fusio
     return FusedLayers(maps, errors, fractions, residual, overlay)
 
 
-def added_up(x: NDArray[Any], colours: Sequence[str], limits: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
+def _added_up(x: NDArray[Any], colours: Sequence[str], limits: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
     """(y, x, 3) from 0 to 1: each map between its contrast limits in its colour, added up.
 
     Where that is brighter than the screen, all is darkened alike until a thousandth of the pixels is; these keep their

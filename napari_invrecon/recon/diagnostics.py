@@ -19,6 +19,11 @@ FITS_NOISE = 0.95
 _TOO_SMOOTH = 1.05
 _FAR_OFF = 2.0  # no λ that suits leaves so much
 _SMALL_SHARE = 0.03  # of the data's range: such a misfit hardly shows in the volume
+SIGMA_TOO_HIGH = (
+    "less is left than noise, with the λ that the data choose: σ is estimated too high (as by sharp edges, fine "
+    "structure, or noise that grows with the intensity), or the noise of neighbouring pixels is alike."
+)
+"""What to say of such a residual."""
 SPARSE_SAFE_RANGE_DEG = 75.0
 """At a tilt range of ± this or less, methods that exploit sparsity can distort shapes."""
 SPARSE = {"tv": "TV", "tv-sart": "TV", "l1": "an l1 penalty"}
@@ -264,10 +269,7 @@ def verdict(
         knob, smoother, sharper = "filtered", "a smoother filter", "a sharper filter"
     if residual_over_noise < FITS_NOISE * expected:
         if lam_from_data:
-            return (
-                f"{start}: less is left than noise, with the λ that the data choose: σ is estimated too high (sharp "
-                "edges do that), or the noise of neighbouring pixels is alike."
-            )
+            return f"{start}: {SIGMA_TOO_HIGH}"
         return f"{start}: some of the noise is fitted; {smoother} would be smoother."
     if residual_over_noise <= _TOO_SMOOTH * max(expected, 1.0):
         return f"{start}: well {knob}, fits to the noise."

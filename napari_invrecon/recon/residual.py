@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.deblurring import Blur, BoundaryName, predict
-from napari_invrecon.recon.diagnostics import FITS_NOISE
+from napari_invrecon.recon.diagnostics import FITS_NOISE, SIGMA_TOO_HIGH
 from napari_invrecon.recon.probe import PointSpread
 from napari_invrecon.recon.solvers import Iterate, Steps
 
@@ -37,10 +37,7 @@ def verdict(residual_over_noise: float | None, expected: float = 1.0, *, lam_fro
         start = f"residual/noise {residual_over_noise:.3g}, {expected:.3g} expected of such a fit: "
     if residual_over_noise < FITS_NOISE * expected:
         if lam_from_data:
-            return (
-                start + "less is left than noise, with the λ that the data choose: σ is estimated too high (as by fine "
-                "structure, or noise that grows with the intensity), or the noise of neighbouring pixels is alike."
-            )
+            return start + SIGMA_TOO_HIGH
         return start + "under-regularised, some of the noise is fitted. A larger λ is smoother."
     if residual_over_noise > _TOO_SMOOTH * max(expected, 1.0):
         return start + "over-regularised, or the PSF or σ is off: more is missed than noise. Try a smaller λ."
