@@ -30,6 +30,16 @@ class OwnedLayer(QObject):
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
+    def hide(self) -> None:
+        """Out of sight until there is another one."""
+        if self.layer is not None:
+            self.layer.visible = False
+
+    def show(self) -> None:
+        """In sight again."""
+        if not self.layer.visible:  # napari draws it anew even where it is
+            self.layer.visible = True
+
     def _add(self, layer: Layer) -> None:
         self.layer = layer
         selected = set(self._viewer.layers.selection)

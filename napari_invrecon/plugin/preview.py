@@ -94,11 +94,6 @@ class Preview(OwnedLayer):
         known = self._known
         self._latest.request(lambda: _look(inputs, where, known))
 
-    def hide(self) -> None:
-        """Out of sight until there is another one."""
-        if self.layer is not None:
-            self.layer.visible = False
-
     def stop(self) -> None:
         """Drop what runs and remove the layer."""
         self._latest.cancel()
@@ -144,8 +139,7 @@ class Preview(OwnedLayer):
             self.layer.data = looked.data
             if not np.array_equal(self.layer.translate, place):
                 self.layer.translate = place
-            if not self.layer.visible:  # napari draws it anew even where it is
-                self.layer.visible = True
+            self.show()
         self.looked.emit(looked)
 
 

@@ -175,6 +175,7 @@ class TiltPreview(OwnedLayer):
             if untouched:
                 self.layer.contrast_limits = limits
             self.layer.scale, self.layer.translate, self.layer.affine = scale, translate, plane.turn
+            self.show()
         if untouched:
             self._limits = tuple(self.layer.contrast_limits)
         self.looked.emit(looked)

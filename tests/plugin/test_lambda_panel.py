@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.backend_bases import MouseButton, MouseEvent
 from napari.utils.notifications import notification_manager
+from notifications import errors
 from phantoms import image
 from qtpy.QtCore import QPoint, QPointF, QRect, Qt
 from qtpy.QtGui import QWheelEvent
@@ -253,6 +254,36 @@ def test_a_preview_that_shows_nothing_says_so(dock, qtbot):
     dock.lam.value = 1e-2
     settle(dock, qtbot)
     assert dock.preview_box.text() == "Preview"
+
+
+def test_a_preview_without_a_lambda_says_why_below_its_box_and_is_no_error(dock, viewer, qtbot):
+    dock.preview_box.setChecked(True)
+    settle(dock, qtbot)
+    jumps = np.random.default_rng(1).normal(0, 15, (192, 1))
+    viewer.add_image(image("lattice", 2, 200, size=192)[1] + jumps, name="jumps")
+    dock.image.value = viewer.layers["jumps"]
+    dock.sigma.setValue(2)
+    settle(dock, qtbot)
+    assert "no corner" in dock.preview_status.text()
+    assert dock.preview_status.isVisibleTo(dock)
+    assert not dock.preview.layer.visible, "what is left is of another image"
+    assert not errors(), "nobody pressed a button"
+    dock.lam.value = 0.01
+    settle(dock, qtbot)
+    assert not dock.preview_status.isVisibleTo(dock)
+    assert dock.preview.layer.visible
+
+
+def test_a_preview_that_breaks_is_an_error(dock, qtbot, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("lost")
+
+    monkeypatch.setattr(preview_module, "prepare", broken)
+    dock.preview_box.setChecked(True)
+    settle(dock, qtbot)
+    (told,) = errors()
+    assert "lost" in told
+    assert "lost" in dock.preview_status.text()
 
 
 def test_an_iterative_preview_is_shown_before_it_has_converged(dock, qtbot, monkeypatch):

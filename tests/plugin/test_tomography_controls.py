@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.backend_bases import MouseButton, MouseEvent
+from notifications import errors
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QApplication, QComboBox, QLineEdit, QMenu, QSlider
 from tilt_window import ANGLES, PIXEL_NM, PLACE_NM, SHAPE, add, clean_series, open_dock, press, state
@@ -127,6 +128,22 @@ def test_the_preview_is_a_slice_beside_the_stack(qtbot, viewer, clean, axis):
     assert not np.array_equal(preview.data, shown)
     dock.preview_box.setChecked(False)
     assert preview not in viewer.layers
+
+
+def test_a_preview_of_a_stack_that_does_not_fit_says_why_below_its_box(qtbot, viewer, clean):
+    add(viewer, clean)
+    dock = open_dock(viewer, algorithm="sirt", n_iter=4)
+    dock.preview_box.setChecked(True)
+    settle(qtbot, dock)
+    dock.image.value = add(viewer, np.zeros_like(clean), name="empty")
+    settle(qtbot, dock)
+    assert "No preview: " in dock.preview_status.text()
+    assert not dock.preview.layer.visible
+    assert not errors(), "nobody pressed a button"
+    dock.image.value = viewer.layers["HAADF"]
+    settle(qtbot, dock)
+    assert dock.preview_status.text() == ""
+    assert dock.preview.layer.visible
 
 
 def test_the_preview_of_maps_is_of_the_channel_on_the_screen(qtbot, viewer, clean):

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox
 from napari import Viewer  # noqa: TC002 — napari reads this annotation at run time
 from napari.layers import Image
-from qtpy.QtWidgets import QCheckBox, QFormLayout
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QVBoxLayout
 
-from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.inputs import Inputs
 from napari_invrecon.plugin.layers import pixel_size_nm
 from napari_invrecon.plugin.preferences import start_with
@@ -23,6 +22,7 @@ from napari_invrecon.plugin.widgets.form import SettingsForm
 from napari_invrecon.plugin.widgets.lambda_control import LambdaControl
 from napari_invrecon.plugin.widgets.lambda_panel import LambdaPanel
 from napari_invrecon.plugin.widgets.line_panel import LinePanel, is_line
+from napari_invrecon.plugin.widgets.preview_status import PreviewStatus
 from napari_invrecon.plugin.widgets.psf_row import PsfRow
 from napari_invrecon.plugin.widgets.region_row import RegionRow
 from napari_invrecon.plugin.widgets.run_row import RunRow
@@ -87,13 +87,17 @@ class DeconvolutionDock(Dock):
         self.lines = LinePanel(napari_viewer, self)
         self.preview_box = QCheckBox("Preview", self)
         self.preview_box.setToolTip(_PREVIEW_TIP)
+        self.preview_status = PreviewStatus(self)
 
+        look = QVBoxLayout()
+        look.addWidget(self.preview_box)
+        look.addWidget(self.preview_status)
         what = QFormLayout()
         what.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         what.addRow("Image", self.image.native)
         what.addRow("PSF", self.psf)
         self.lay_out(
-            (what, self.settings, self.lam, self.lines, self.lambda_panel, self.why, self.preview_box),
+            (what, self.settings, self.lam, self.lines, self.lambda_panel, self.why, look),
             below=(self.run_row, self.compare),
         )
 
@@ -291,7 +295,7 @@ class DeconvolutionDock(Dock):
         layer = self.image.value
         if not self.preview_box.isChecked():
             self.preview.stop()
-            self.preview_box.setText("Preview")
+            self._say_of_preview("")
         elif layer is not None and not self._why_not():
             self.preview.request(layer, self._inputs(layer, self.lam.value))
 
@@ -307,15 +311,21 @@ class DeconvolutionDock(Dock):
 
     def _show_looked(self, looked: Looked) -> None:
         remark = ": nothing but the mean is left" if looked.bare else ""
-        self.preview_box.setText(f"Preview{remark}" if looked.final else "Preview: not converged yet")
+        self._say_of_preview(remark if looked.final else ": not converged yet")
         if looked.curve is not None and looked.rule != "given":
             self.lam.show_chosen(looked.lam, looked.rule)
             self.lambda_panel.show_curve(looked.curve.summary())
         self._mark(looked.lam)
 
+    def _say_of_preview(self, remark: str) -> None:
+        """A remark beside the box, where it comes and goes without moving what is below."""
+        self.preview_box.setText(f"Preview{remark}")
+        self.preview_status.say("")
+
     def _show_why_no_preview(self, failure: BaseException) -> None:
-        self.preview_box.setText("Preview: failed")
-        notify_failure("Preview", failure)
+        self._say_of_preview("")
+        self.preview.hide()
+        self.preview_status.say_why_none(failure)
 
     def _switch_preview_off(self) -> None:
         self.preview_box.setChecked(False)

@@ -10,7 +10,6 @@ from napari import Viewer  # noqa: TC002 — napari reads this annotation at run
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
-from napari_invrecon.plugin.failure import notify_failure
 from napari_invrecon.plugin.live_volume import LiveVolume
 from napari_invrecon.plugin.memory import in_gb
 from napari_invrecon.plugin.preferences import start_with
@@ -31,6 +30,7 @@ from napari_invrecon.plugin.widgets.dock import Dock
 from napari_invrecon.plugin.widgets.form import SettingsForm
 from napari_invrecon.plugin.widgets.lambda_control import LambdaControl
 from napari_invrecon.plugin.widgets.lambda_panel import LambdaPanel
+from napari_invrecon.plugin.widgets.preview_status import PreviewStatus
 from napari_invrecon.plugin.widgets.run_row import RunRow
 from napari_invrecon.plugin.widgets.tilt_axis_row import TiltAxisRow
 from napari_invrecon.plugin.widgets.tilt_report import TiltReport
@@ -101,8 +101,7 @@ class TomographyDock(Dock):
         self.lambda_panel = LambdaPanel(napari_viewer, self._curve, self)
         self.preview_box = QCheckBox("Preview of slice", self)
         self.preview_box.setToolTip(_PREVIEW_TIP)
-        self.preview_status = QLabel(self)
-        self.preview_status.setWordWrap(True)
+        self.preview_status = PreviewStatus(self)
         self.slice = QSpinBox(self)
         self.slice.setToolTip(_SLICE_TIP)
         self.slice.setAccessibleName("Slice of the preview")
@@ -342,7 +341,7 @@ class TomographyDock(Dock):
         """Ask for a preview of what the dock shows, or remove it."""
         if not self.preview_box.isChecked():
             self.preview.stop()
-            self._say_of_preview("")
+            self.preview_status.say("")
             return
         given = self._chosen()
         if given is not None:
@@ -360,14 +359,10 @@ class TomographyDock(Dock):
         self._look()
 
     def _show_preview_stage(self, iterate: Iterate) -> None:
-        self._say_of_preview(iterate.stage or f"iteration {iterate.step} of at most {iterate.n_steps}")
-
-    def _say_of_preview(self, status: str) -> None:
-        self.preview_status.setText(status)
-        self.preview_status.setVisible(bool(status))
+        self.preview_status.say(iterate.stage or f"iteration {iterate.step} of at most {iterate.n_steps}")
 
     def _show_looked(self, looked: LookedSlice) -> None:
-        self._say_of_preview("" if not self.preview.busy else self.preview_status.text())
+        self.preview_status.say("" if not self.preview.busy else self.preview_status.text())
         with QSignalBlocker(self.slice):
             self.slice.setValue(looked.index)
         if looked.curve is not None:
@@ -376,8 +371,8 @@ class TomographyDock(Dock):
         self.lambda_panel.show_lam(looked.lam)
 
     def _show_why_no_preview(self, failure: BaseException) -> None:
-        self._say_of_preview("no preview: see the notification")
-        notify_failure("Preview", failure)
+        self.preview.hide()
+        self.preview_status.say_why_none(failure)
 
     def _draw_axis(self, _: object = None) -> None:
         """Draw the tilt axis on the chosen stack, or remove it."""
