@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import NullLocator
@@ -12,6 +12,7 @@ from napari_invrecon.plugin.plots import FONT_PT, few_ticks, style_axes
 from napari_invrecon.plugin.themed_plot import Room, ThemedPlot
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from qtpy.QtWidgets import QWidget
@@ -33,7 +34,6 @@ class PicardPlot(ThemedPlot):
         super().__init__(colours, _HEIGHT_PX, "Singular values of the blur, and the discrete Picard plot", parent)
         self._found: Picard | None = None
         self._lam: float | None = None
-        self._marks: list[Any] = []
 
     @property
     def mark(self) -> float | None:
@@ -50,12 +50,11 @@ class PicardPlot(ThemedPlot):
     def show_lam(self, lam: float | None) -> None:
         """Mark the λ that is set now; None: none is."""
         self._lam = lam
-        self._mark()
-        self.draw_idle()
+        self.move_marks()
 
     def draw_on(self, figure: Figure) -> None:
         """The spectrum above, the coefficients below."""
-        self._marks, found = [], self._found
+        found = self._found
         if found is None:
             return
         spectrum, coefficients = self._axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.25))
@@ -88,19 +87,16 @@ class PicardPlot(ThemedPlot):
         _spread_frequencies(coefficients, found.ndim)
         spectrum.tick_params(labelbottom=False)
         coefficients.set_xlabel("frequencies by falling σᵢ (%)", fontsize=FONT_PT, color=text, labelpad=1)
-        self._mark()
 
-    def _mark(self) -> None:
-        if self._stale:
-            return
-        while self._marks:
-            self._marks.pop().remove()
+    def marks(self) -> list[Artist]:
+        """A line where the filter crosses ½, and what it damps tinted."""
+        marks: list[Artist] = []
         place = self.mark
         if place is None:
-            return
+            return marks
         for axes in self._axes:
-            self._marks.append(axes.axvline(100 * place, color=_NOW, lw=1.8, zorder=2))
-            self._marks.append(axes.axvspan(100 * place, 100, color=_NOW, alpha=0.15, lw=0, zorder=0))
+            marks.append(axes.axvspan(100 * place, 100, color=_NOW, alpha=0.15, lw=0, zorder=0))
+            marks.append(axes.axvline(100 * place, color=_NOW, lw=1.8, zorder=2))
         rightwards = place < 0.2
         said = self._axes[0].annotate(
             "filter ½",
@@ -112,7 +108,7 @@ class PicardPlot(ThemedPlot):
             fontsize=FONT_PT - 0.5,
             color=_NOW,
         )
-        self._marks.append(said)
+        return [*marks, said]
 
 
 def _spread_frequencies(axes: Axes, ndim: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
+from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 from napari.utils.theme import get_theme
 from qtpy.QtCore import Signal
@@ -17,6 +18,7 @@ from qtpy.QtCore import Signal
 from napari_invrecon.plugin.themed_plot import Room, ThemedPlot
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.backend_bases import MouseEvent
@@ -74,7 +76,6 @@ class LambdaPlot(ThemedPlot):
         super().__init__(colours, _HEIGHT_PX, "L-curve and scores against λ", parent)
         self._curve: dict[str, Any] | None = None
         self._lam: float | None = None
-        self._now: list[Any] = []
         self.mpl_connect("button_press_event", self._click)
 
     def show_curve(self, summary: dict[str, Any]) -> None:
@@ -85,19 +86,16 @@ class LambdaPlot(ThemedPlot):
     def show_lam(self, lam: float | None) -> None:
         """Mark the λ that is set now; None: none is."""
         self._lam = lam
-        self._mark_now()
-        self.draw_idle()
+        self.move_marks()
 
     def draw_on(self, figure: Figure) -> None:
         """The L-curve above, the scores below."""
-        self._now = []
         if self._curve is None:
             return
         self._l_curve, self._scores = figure.subplots(2, 1, height_ratios=(1, 1.1))
         for axes in (self._l_curve, self._scores):
             style_axes(axes, self._colours)
         self._draw_curves(self._curve)
-        self._mark_now()
 
     def _draw_curves(self, curve: dict[str, Any]) -> None:
         lam = np.asarray(curve["lam"])
@@ -198,16 +196,15 @@ class LambdaPlot(ThemedPlot):
             color=self._colours.text,
         )
 
-    def _mark_now(self) -> None:
-        if self._stale:
-            return
-        while self._now:
-            self._now.pop().remove()
+    def marks(self) -> list[Artist]:
+        """The λ that is set now: a ring on the L-curve, a line on the scores."""
         curve, lam = self._curve, self._lam
         if curve is None or lam is None or not curve["lam"][0] <= lam <= curve["lam"][-1]:
-            return
-        self._now += self._l_curve.plot(*_on_curve(curve, lam), "o", ms=9, mfc="none", mec=NOW, mew=2, zorder=5)
-        self._now.append(self._scores.axvline(lam, color=NOW, lw=1.8, zorder=2))
+            return []
+        x, y = _on_curve(curve, lam)
+        ring = Line2D([x], [y], marker="o", ms=9, mfc="none", mec=NOW, mew=2, zorder=5)
+        self._l_curve.add_artist(ring)  # unlike axes.plot, which looks for new limits
+        return [ring, self._scores.axvline(lam, color=NOW, lw=1.8, zorder=2)]
 
     def _click(self, event: MouseEvent) -> None:
         if self._curve is None or event.inaxes is None or event.xdata is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -50,8 +50,7 @@ class _Held:
 class SpectrumPlot(ThemedPlot):
     """Counts against energy. Ends of windows are dragged, windows moved by their inside, the rest of the plot pans.
 
-    A double click shows the whole spectrum, or the element again; Ctrl and the wheel zoom. Windows are drawn over a
-    copy of the picture without them, so that dragging one costs no more than itself.
+    A double click shows the whole spectrum, or the element again; Ctrl and the wheel zoom.
     """
 
     moved = Signal(object)
@@ -69,8 +68,6 @@ class SpectrumPlot(ThemedPlot):
         self._view: tuple[float, float] | None = None
         self._log = False
         self._held: _Held | None = None
-        self._moving: list[Artist] = []
-        self._ground: Any = None
         self.axes: Axes | None = None
         self.mpl_connect("button_press_event", self._press)
         self.mpl_connect("motion_notify_event", self._drag)
@@ -96,7 +93,7 @@ class SpectrumPlot(ThemedPlot):
     ) -> None:
         """Draw the windows of an element, the background (energies, counts) that it has here, and names of others."""
         self._window, self._curve, self._others = window, curve, list(others)
-        self._draw_windows()
+        self.move_marks()
 
     def look_at_window(self) -> None:
         """Show the windows of the element, and half as much around them, as soon as there is a spectrum."""
@@ -143,7 +140,7 @@ class SpectrumPlot(ThemedPlot):
 
     def draw_on(self, figure: Figure) -> None:
         """The spectrum."""
-        self._moving, self.axes = [], None
+        self.axes = None
         if self._energy is not None and self._counts is not None:
             self.axes = figure.add_subplot()
             style_axes(self.axes, self._colours)
@@ -161,36 +158,24 @@ class SpectrumPlot(ThemedPlot):
         axes.set_title(self._title, fontsize=FONT_PT, color=colours.text, pad=3)
         axes.set_xlabel(self._unit, fontsize=FONT_PT, color=colours.text, labelpad=1)
 
-    def draw(self) -> None:
-        """As of `ThemedPlot`, with the windows on top."""
-        super().draw()
-        self._ground = None if self.axes is None else self.copy_from_bbox(self.figure.bbox)
-        self._draw_windows()
-
-    def _draw_windows(self) -> None:
+    def marks(self) -> list[Artist]:
         """The windows where they are now, the background under the edge, and the elements' names."""
+        marks: list[Artist] = []
         axes = self.axes
-        if axes is None or self._ground is None:
-            return
-        for each in self._moving:
-            each.remove()
-        self._moving = []
+        if axes is None:
+            return marks
         upright = axes.get_xaxis_transform()
         if self._window is not None:
             for number, (a, b) in enumerate((self._window.signal, *self._window.background)):
-                look = {"color": _BACKGROUND if number else _SIGNAL, "transform": upright, "animated": True}
-                self._moving.append(Rectangle((a, 0), b - a, 1, alpha=0.22, lw=0, **look))
-                self._moving.append(Line2D([a, a, np.nan, b, b], [0, 1, np.nan, 0, 1], lw=1.2, **look))
+                look = {"color": _BACKGROUND if number else _SIGNAL, "transform": upright}
+                marks.append(Rectangle((a, 0), b - a, 1, alpha=0.22, lw=0, **look))
+                marks.append(Line2D([a, a, np.nan, b, b], [0, 1, np.nan, 0, 1], lw=1.2, **look))
         if self._curve is not None:
-            self._moving.append(Line2D(*self._curve, color=_BACKGROUND, lw=1.4, ls=(0, (4, 1.5)), animated=True))
-        for each in self._moving:
+            marks.append(Line2D(*self._curve, color=_BACKGROUND, lw=1.4, ls=(0, (4, 1.5))))
+        for each in marks:
             axes.add_artist(each)  # unlike axes.plot and its like, which look for new limits
         low, high = axes.get_xlim()
-        self._moving += [self._named(axes, name, at) for name, at in self._others if low < at < high]
-        self.restore_region(self._ground)
-        for each in self._moving:
-            axes.draw_artist(each)
-        self.update()
+        return marks + [self._named(axes, name, at) for name, at in self._others if low < at < high]
 
     def _named(self, axes: Axes, name: str, at: float) -> Artist:
         return axes.annotate(
@@ -203,7 +188,6 @@ class SpectrumPlot(ThemedPlot):
             va="top",
             fontsize=FONT_PT - 1,
             color=self._colours.text,
-            animated=True,
         )
 
     def _fit_height(self, axes: Axes, y: NDArray[np.float64]) -> None:

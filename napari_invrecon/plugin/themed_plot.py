@@ -1,12 +1,13 @@
 """What every plot of a dock is: a matplotlib canvas of a given height in the colours of napari's theme.
 
 Drawing one takes a tenth of a second, in which the window stands still. So a plot is drawn when it is seen, and not
-before; and the room around its axes is told, not measured: measuring labels takes longer than drawing them.
+before; what moves on it is drawn over a copy of the rest; and the room around its axes is told, not measured: measuring
+labels takes longer than drawing them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QSizePolicy
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from qtpy.QtGui import QResizeEvent, QShowEvent, QWheelEvent
     from qtpy.QtWidgets import QWidget
 
@@ -32,10 +34,14 @@ class Room(NamedTuple):
 
 
 class ThemedPlot(FigureCanvasQTAgg):
-    """A subclass draws what it has been given in `draw_on`, and says in `room` what its labels need."""
+    """A subclass draws what it has been given in `draw_on`, and says in `room` what its labels need.
+
+    What moves, such as the λ in use, it gives in `marks`, and calls `move_marks`.
+    """
 
     room: Room
     _stale = True  # whether what is to be drawn is another than what the figure has
+    _ground: Any = None  # the picture without the marks; None: it is to be drawn
 
     def __init__(self, colours: Colours, height_px: int, name: str, parent: QWidget | None = None) -> None:
         super().__init__(Figure(figsize=(2.9, height_px / 100), dpi=100))
@@ -46,6 +52,7 @@ class ThemedPlot(FigureCanvasQTAgg):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setAccessibleName(name)
         self._colours = colours
+        self._marks: list[Artist] = []
 
     def set_colours(self, colours: Colours) -> None:
         """Follow a change of theme."""
@@ -63,23 +70,47 @@ class ThemedPlot(FigureCanvasQTAgg):
 
     def draw_idle(self) -> None:
         """Draw soon; what is not seen waits for `showEvent`."""
+        self._ground = None
         if self.isVisible():
             super().draw_idle()
 
     def showEvent(self, event: QShowEvent) -> None:
         """Now it is seen."""
         super().showEvent(event)
-        self.draw_idle()
+        if self._ground is None:
+            self.draw_idle()
 
     def draw(self) -> None:
         """Draw now."""
         if self._stale:
             self._stale = False
+            self._marks = []
             self.figure.clear()
             self.figure.set_facecolor(self._colours.background)
             self.draw_on(self.figure)
             self._place()
         super().draw()
+        self._ground = self.copy_from_bbox(self.figure.bbox)
+        self.move_marks()
+
+    def move_marks(self) -> None:
+        """Draw the marks where they are now, at once and nothing else; what is to be drawn anew comes with them."""
+        if self._ground is None:
+            return
+        for each in self._marks:
+            each.remove()
+        self._marks = self.marks()
+        self.restore_region(self._ground)
+        for each in self._marks:
+            each.set_animated(True)
+            self.figure.draw_artist(each)
+        self.update()
+
+    def print_figure(self, *args: Any, **kwargs: Any) -> None:
+        """Save a picture; matplotlib's, which would draw what was shown last."""
+        if self._ground is None:
+            self.draw()
+        super().print_figure(*args, **kwargs)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """The room stays, the axes get the rest."""
@@ -103,5 +134,9 @@ class ThemedPlot(FigureCanvasQTAgg):
         )
 
     def draw_on(self, figure: Figure) -> None:
-        """Draw; the figure is empty."""
+        """Draw all but the marks; the figure is empty."""
         raise NotImplementedError
+
+    def marks(self) -> list[Artist]:
+        """Add the marks to the axes that `draw_on` made, if any."""
+        return []

@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
+from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from napari_invrecon.plugin.candidates_plot import CandidatesPlot
@@ -15,7 +17,7 @@ from napari_invrecon.plugin.picard_plot import PicardPlot
 from napari_invrecon.plugin.plots import LambdaPlot, theme_colours
 from napari_invrecon.plugin.spectrum_plot import SpectrumPlot
 from napari_invrecon.plugin.tilt_plots import QualityPlot, SinogramPlot
-from napari_invrecon.recon.naive import naive
+from napari_invrecon.recon.naive import FilterFactors, naive
 
 pytestmark = pytest.mark.gui
 
@@ -50,9 +52,9 @@ def line_plot():
 def picard_plot():
     plot, y = PicardPlot(DARK), np.random.default_rng(0).poisson(1e5, (32, 32))
     kernel = np.exp(-(np.mgrid[-9:10, -9:10] ** 2).sum(0) / 8)
-    plot.show_found(
-        Picard(naive(y, kernel / kernel.sum(), noise_sigma=300.0), None, exact=True, regulariser="tv", ndim=2)
-    )
+    factors = FilterFactors(balance=np.geomspace(1e-3, 10, 50), share=np.linspace(0.1, 0.9, 50))
+    found = naive(y, kernel / kernel.sum(), noise_sigma=300.0)
+    plot.show_found(Picard(found, factors, exact=True, regulariser="l2", ndim=2))
     return plot
 
 
@@ -126,7 +128,7 @@ def test_a_plot_that_is_not_seen_is_not_drawn(qtbot, monkeypatch):
     QApplication.processEvents()
     assert drawn == [1], "once, with all that has come meanwhile"
     assert plot.figure.get_facecolor()[0] > 0.8
-    assert len(plot._now) == 2
+    assert len(plot._marks) == 2
     plot.hide()
     plot.show_curve(CURVE | {"choices": {}})
     QApplication.processEvents()
@@ -135,17 +137,104 @@ def test_a_plot_that_is_not_seen_is_not_drawn(qtbot, monkeypatch):
     assert drawn == [1, 1], "whoever asks for a picture of it gets one"
 
 
-def test_a_mark_that_moves_is_all_that_is_new(qtbot, monkeypatch):
+def pixels(plot):
+    return np.array(plot.buffer_rgba())
+
+
+def seen(widget):
+    return widget.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
+
+
+@pytest.mark.parametrize("make", [lambda_plot, picard_plot])
+def test_only_the_marks_are_drawn_when_lam_moves(qtbot, monkeypatch, make):
+    plot = make()
+    qtbot.addWidget(plot)
+    plot.show()
+    plot.show_lam(1e-2)
+    qtbot.waitUntil(lambda: plot._ground is not None)
+    pictures, drawn = [pixels(plot)], []
+    with monkeypatch.context() as watched:
+        watched.setattr(plot.figure, "draw", drawn.append)
+        for lam in (0.3, None, 1e-2):
+            plot.show_lam(lam)
+            pictures.append(pixels(plot))
+        QApplication.processEvents()
+        assert not drawn
+    before, moved, none, after = pictures
+    np.testing.assert_array_equal(after, before)
+    for lam, picture in ((0.3, moved), (None, none)):
+        assert (picture != before).any()
+        plot.show_lam(lam)
+        plot.redraw()
+        plot.draw()
+        np.testing.assert_array_equal(pixels(plot), picture)
+
+
+@pytest.mark.parametrize("make", [lambda_plot, picard_plot])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_mark_that_moves_while_something_else_is_to_be_drawn(qtbot, make, first):
+    """What is seen at last is what a plot shows that has been told everything before it was drawn."""
+    page = QWidget()
+    qtbot.addWidget(page)
+    plot, fresh = make(), make()
+    for each in (plot, fresh):
+        each.setParent(page)
+    page.resize(700, plot.height())
+    fresh.set_colours(theme_colours("light"))
+    fresh.show_lam(0.3)
+    fresh.setGeometry(350, 0, 340, fresh.height())
+    plot.setGeometry(0, 0, 280, plot.height())
+    if first:
+        page.show()
+        plot.draw()
+    plot.show_lam(1e-2)
+    plot.hide()
+    plot.show_lam(0.1)
+    plot.setGeometry(0, 0, 340, plot.height())
+    plot.show_lam(0.2)
+    plot.set_colours(theme_colours("light"))
+    plot.show()
+    plot.show_lam(0.3)
+    page.show()
+    qtbot.waitUntil(lambda: plot._ground is not None and fresh._ground is not None)
+    np.testing.assert_array_equal(pixels(plot), pixels(fresh))
+    assert seen(plot) == seen(fresh)
+
+
+def test_a_plot_that_is_seen_again_is_not_drawn_again(qtbot, monkeypatch):
     plot = lambda_plot()
     qtbot.addWidget(plot)
     plot.show()
-    plot.draw()
-    axes, places = plot.figure.axes, [each.get_position().bounds for each in plot.figure.axes]
+    qtbot.waitUntil(lambda: plot._ground is not None)
+    drawn = []
+    monkeypatch.setattr(plot.figure, "draw", drawn.append)
+    plot.hide()
     plot.show_lam(0.3)
+    plot.show()
+    QApplication.processEvents()
+    assert not drawn
+    assert seen(plot).pixelColor(0, 0).name() == DARK.background
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_saved_picture_has_the_marks(qtbot, tmp_path, drawn):
+    plot = lambda_plot()
+    qtbot.addWidget(plot)
+    if drawn:
+        plot.show()
+        plot.draw()
+    pictures = []
+    for lam in (None, 0.3):
+        plot.show_lam(lam)
+        plot.figure.savefig(tmp_path / "plot.png", dpi=150)
+        pictures.append(imread(tmp_path / "plot.png"))
+    bare, marked = pictures
+    changed = np.abs(marked - bare).max(axis=2) > 0.1
+    assert changed[: len(bare) // 2].any(), "the ring"
+    assert changed[len(bare) // 2 :].any(), "the line"
+    plot.show()
+    plot.show_lam(0.1)
+    plot.show_lam(0.3)
+    after = seen(plot)
     plot.draw()
-    assert plot.figure.axes == axes
-    assert [each.get_position().bounds for each in axes] == places
-    plot.resize(plot.width() + 80, plot.height())
-    plot.draw()
-    assert plot.figure.axes == axes
-    assert [each.get_position().bounds for each in axes] != places
+    assert seen(plot) == after
