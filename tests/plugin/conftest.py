@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from importlib import import_module
 
 import pytest
 from held_runs import Held, with_an_image
@@ -11,6 +12,8 @@ from napari.settings import get_settings
 from notifications import errors
 from npe2 import PluginManager
 from npe2.manifest.schema import discovery_blocked
+
+DOCKS = ("deconvolution", "fusion", "spectrum", "tomography")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,8 +26,11 @@ def nothing_is_looked_for_or_saved_again():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def what_stays_is_no_garbage():
-    """napari collects garbage several times a window, and need not search all that has been imported."""
+def what_stays_is_no_garbage(request):
+    """napari collects garbage several times a window, and need not search all that is imported, or will be."""
+    if request.node.get_closest_marker("gui") is not None:
+        for dock in DOCKS:
+            import_module(f"napari_invrecon.plugin.widgets.{dock}")
     gc.collect()
     gc.freeze()
     yield
