@@ -10,7 +10,7 @@ from tilt_window import drop, open_dock, press, write
 
 from napari_invrecon.io import read
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.long]
 
 BIN = 4
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from soak import PLAYERS, Soak
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.long]
 
 
 def test_mixed_runs_leave_nothing_behind(make_napari_viewer):
