@@ -12,15 +12,16 @@ import inspect
 import math
 import numbers
 import types
-import typing
 from collections import ChainMap
-from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+R = TypeVar("R")
 
 # What the fields of several settings classes have in common; each adds its own help.
 ITERATIONS: dict[str, Any] = {"label": "Iterations at most", "min": 1, "max": 100000, "advanced": True}
@@ -126,19 +127,19 @@ def check_real(array: Any, what: str, shape: str) -> None:
         raise TypeError(f"the {what} holds values of type {array.dtype}: expected real numbers; {remedy} first")
 
 
-def takes_settings(settings_class: type) -> Callable[[F], F]:
+def takes_settings(settings_class: type) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Give a function ``f(arrays…, *, settings)`` the fields of a settings class as its own keyword arguments.
 
-    The signature that ``help()`` and editors show lists every field with its default; an unknown keyword is refused
-    with the names that exist.
+    The signature that ``help()`` and notebooks show lists every field with its default; an unknown keyword is refused
+    with the names that exist. To a type checker it takes anything, and returns what it returns.
     """
 
-    def decorate(function: F) -> F:
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
         own = [p for p in inspect.signature(function).parameters.values() if p.name != "settings"]
         known = parameters(settings_class)
 
         @functools.wraps(function)
-        def call(*args: Any, **keywords: Any) -> Any:
+        def call(*args: Any, **keywords: Any) -> R:
             mine = {p.name: keywords.pop(p.name) for p in own if p.name in keywords}
             names = [p.name for p in known]
             for name in keywords:
@@ -148,6 +149,6 @@ def takes_settings(settings_class: type) -> Callable[[F], F]:
 
         extra = [inspect.Parameter(p.name, inspect.Parameter.KEYWORD_ONLY, default=p.default) for p in known]
         call.__signature__ = inspect.Signature(own + extra)  # type: ignore[attr-defined]
-        return typing.cast("F", call)
+        return call
 
     return decorate
