@@ -56,7 +56,11 @@ _RULES = {
     "gcv": ("generalised cross-validation", ("gcv",)),
     "sure": ("Stein's unbiased risk estimate", ("sure",)),
     "discrepancy": ("the discrepancy principle", ("discrepancy",)),
-    "balanced": ("the geometric mean of generalised cross-validation and the discrepancy principle", ("gcv",)),
+    "balanced": (
+        "the geometric mean of what generalised cross-validation and the discrepancy principle choose, the second "
+        "held between two and four times the first",
+        ("gcv", "discrepancy"),
+    ),
     "l-curve": ("the corner of the L-curve", ("l-curve",)),
     "holdout": ("the prediction of data that were left out", ()),
     "reference": ("the flatness of a region known to be empty", ()),
@@ -111,7 +115,7 @@ def _deconvolve(record: dict[str, Any], cite: _Cited) -> str:
     settings, psf = record["settings"], record["sources"][1]
     term, key = _REGULARISERS[settings["regulariser"]]
     counts = settings["noise"] == "poisson"
-    data = "the Poisson log-likelihood of the counts" if counts else "the squared misfit ‖h ⋆ x − y‖²"
+    data = "the negative Poisson log-likelihood of the counts" if counts else "the squared misfit ‖h ⋆ x − y‖²"
     solver = (
         "in closed form in Fourier space"
         if record["stopped"] == "closed form"
@@ -200,18 +204,23 @@ def _maps(record: dict[str, Any], cite: _Cited) -> str:
 
 def _fuse(record: dict[str, Any], cite: _Cited) -> str:
     how = record["coupling"]
-    data = "the Poisson log-likelihood of the counts" if record["noise"] == "poisson" else "the squared misfit"
-    said = (
-        f"Maps of {', '.join(record['elements'])} were fused with "
-        f"{_what(record['sources'][0], 'HAADF image', lower=True)}{cite('fusion')}, minimising {data} plus λ times the "
-        f"total variation{cite('tv')}"
-    )
+    data = "the negative Poisson log-likelihood of the counts" if record["noise"] == "poisson" else "the squared misfit"
+    haadf = _what(record["sources"][0], "HAADF image", lower=True)
+    said = f"Maps of {', '.join(record['elements'])} were "
+    if how == "none":
+        given = record["settings"]["coupling"] == "none"
+        why = "" if given else ", which predicted data that were left out no better by more than a standard error"
+        said += f"denoised without {haadf}{why}; this was done by"
+    else:
+        said += f"fused with {haadf}{cite('fusion')},"
+    said += f" minimising {data} plus λ times the total variation{cite('tv')}"
     if how in ("edges", "both"):
         said += f", which the edges of the HAADF image guide{cite('directional tv')}"
     if how in ("intensity", "both"):
         said += ", plus a term that ties the maps' weighted sum to that image"
     if how == "power":
         said += f", plus a term that ties Σ a x^{record['settings']['gamma']:g} to that image"
+    said += ", with x ≥ 0" if record["settings"]["nonnegative"] else ""
     said += f", by a primal–dual method{cite('primal-dual')}{_iterations(record)}. "
     return said + _lam(record, cite, ("thinning",))
 

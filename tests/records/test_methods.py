@@ -17,7 +17,8 @@ SAID = {
     "elemental_maps": ["O K", "eV", "power laws fitted by maximum likelihood"],
     "fuse": [
         "Maps of 1, 2",
-        "Poisson log-likelihood",
+        "minimising the negative Poisson log-likelihood",
+        "with x ≥ 0",
         "the edges of the HAADF image guide",
         "weighted sum",
         "data that were left out",
@@ -57,6 +58,16 @@ def test_every_algorithm_is_told(algorithm):
     record = ir.reconstruct_tilt_series(*sources, algorithm=algorithm, n_iter=2, lam=0.1).record
     told = methods_paragraph(record)
     assert ("λ = 0.1" in told) == (algorithm not in ("fbp", "sirt", "sart"))
+
+
+def test_an_haadf_image_that_was_not_used_is_not_said_to_be_fused():
+    _, (haadf, maps) = recorded("fuse")
+    record = ir.fuse(haadf, maps, coupling="none", lam=1.0, n_iter=5).record
+    told = methods_paragraph(record)
+    assert "Maps of 1, 2 were denoised without the HAADF image; this was done by minimising" in told
+    assert "Schwartz" not in told
+    left_out = {**record, "settings": {**record["settings"], "coupling": None}}
+    assert "which predicted data that were left out no better" in methods_paragraph(left_out)
 
 
 def test_a_chain_is_told_in_order_with_dose_voltage_and_pixel_size():
