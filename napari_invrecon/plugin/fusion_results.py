@@ -54,9 +54,12 @@ class FusedLayers:
 
 @dataclass(frozen=True, eq=False)
 class Overlay:
-    """All maps in one ``picture``, (y, x, 3) from 0 to 1; ``colours`` as "#rrggbb" and contrast ``limits`` of each."""
+    """All maps in one ``picture``, (y, x, 3); ``colours`` as "#rrggbb" and contrast ``limits`` of each.
 
-    picture: NDArray[np.float32]
+    It has 8 bits, as pictures have: of floats napari saves no .png, and a .tif that few programs show.
+    """
+
+    picture: NDArray[np.uint8]
     colours: tuple[str, ...]
     limits: tuple[tuple[float, float], ...]
 
@@ -137,8 +140,8 @@ def add_fused(viewer: Viewer, result: FusionResult, over: Overlay, source: Fusio
     return FusedLayers(maps, errors, fractions, residual, overlay)
 
 
-def _added_up(x: NDArray[Any], colours: Sequence[str], limits: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
-    """(y, x, 3) from 0 to 1: each map between its contrast limits in its colour, added up.
+def _added_up(x: NDArray[Any], colours: Sequence[str], limits: Sequence[tuple[float, float]]) -> NDArray[np.uint8]:
+    """(y, x, 3): each map between its contrast limits in its colour, added up.
 
     Where that is brighter than the screen, all is darkened alike until a thousandth of the pixels is; these keep their
     colour.
@@ -149,7 +152,8 @@ def _added_up(x: NDArray[Any], colours: Sequence[str], limits: Sequence[tuple[fl
         rgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         added += share[..., None].astype(np.float32) * np.array(rgb, np.float32)
     added /= max(1.0, float(np.percentile(added.max(axis=-1), _BRIGHTEST)))
-    return added / np.maximum(added.max(axis=-1, keepdims=True), 1)
+    added /= np.maximum(added.max(axis=-1, keepdims=True), 1)
+    return np.rint(255 * added).astype(np.uint8)
 
 
 def _from_zero(data: NDArray[Any]) -> tuple[float, float]:

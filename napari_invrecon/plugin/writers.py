@@ -28,14 +28,19 @@ _NEVER_IN_NAMES = '<>:"/\\|?*\0'
 
 
 def write_tif_layers(path: str, layers: Sequence[FullLayerData]) -> list[str]:
-    """OME-TIFF; a layer that it cannot hold, and that has no record, goes to napari's own writer."""
+    """OME-TIFF; a layer that it cannot hold goes to napari's own writer, if it has no record or is in colours.
+
+    A picture in colours is only to be looked at: the maps that it shows have its record.
+    """
+    data, attributes, _ = layers[0]
     try:
         return _write(path, layers, (".tif", ".tiff"))
     except OSError as error:
-        recorded = any("invrecon" in attributes["metadata"] for _, attributes, _ in layers)
-        if len(layers) > 1 or recorded or not isinstance(error.__cause__, ValueError):
+        recorded = "invrecon" in attributes["metadata"]
+        if len(layers) > 1 or (recorded and not attributes.get("rgb")) or not isinstance(error.__cause__, ValueError):
             raise
-    data, attributes, _ = layers[0]
+    if recorded:
+        show_warning(f"{Path(path).name}: colours only; save the maps too, which keep the calibration and the record")
     return [PluginManager.instance().commands.execute("napari.write_image", (path, data, attributes))]
 
 

@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 
 from napari_invrecon.io import Acquisition, Axis, write
+from napari_invrecon.plugin.fusion_results import overlay_of
 from napari_invrecon.plugin.layers import layer_data
 from napari_invrecon.plugin.writers import come_first
 
@@ -153,6 +154,17 @@ def test_colours_go_to_napari_s_own_writer(viewer: Viewer, tmp_path: Path) -> No
     np.testing.assert_array_equal(found.data, colours)
     with pytest.raises(OSError, match="'colours' is a layer of colours: save it alone as"):
         npe2.write(str(tmp_path / "b.mrc"), [viewer.layers[0]])
+
+
+def test_the_overlay_of_a_fusion_can_be_saved_as_its_message_says(viewer: Viewer, tmp_path: Path) -> None:
+    overlay = overlay_of(np.random.default_rng(0).random((2, 5, 6)), ("Ce", "Co")).picture
+    viewer.add_image(overlay, rgb=True, name="overlay", metadata={"invrecon": RECORD})
+    for name in ("a.tif", "a.png"):
+        assert viewer.layers.save(str(tmp_path / name)) == [str(tmp_path / name)]
+        (found,) = viewer.open(tmp_path / name, plugin="napari")
+        np.testing.assert_array_equal(found.data[..., :3], overlay)
+        viewer.layers.remove(found)
+    assert any("a.tif: colours only" in each.message for each in notification_manager.records)
 
 
 def test_what_is_lost_is_said(viewer: Viewer, tmp_path: Path) -> None:
