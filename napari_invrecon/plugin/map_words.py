@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
     from napari_invrecon.recon.channel_noise import ChannelNoise
     from napari_invrecon.recon.spectra import ElementMap
 
 _SIGNIFICANT = 3.0
 
 
-def amounts(found: ElementMap) -> tuple[str, str]:
-    """("2.72e3 ± 53", "0.665 ± 0.83"): of all pixels together, and their mean with the error that each has."""
-    told = found.summary
+def amounts(told: Mapping[str, Any], variance: NDArray[Any]) -> tuple[str, str]:
+    """("2.72e3 ± 53", "0.665 ± 0.83"): of all pixels together, and their mean with the error that each has.
+
+    ``told`` is what the record says of the map.
+    """
     mean = told["total"] / max(told["pixels"], 1)
-    known = found.variance[np.isfinite(found.variance)]
+    known = variance[np.isfinite(variance)]
     sigma = float(np.sqrt(known.mean())) if known.size else float("nan")
     return f"{short(told['total'])} ± {short(told['total_sigma'], 2)}", f"{short(mean)} ± {short(sigma, 2)}"
 

@@ -239,6 +239,19 @@ def test_raw_counts_stay_whole_and_sigma_layers_are_hidden(viewer, qtbot, oxide)
     np.testing.assert_allclose(viewer.layers["O K σ"].data, np.sqrt(data), rtol=1e-6)
 
 
+def test_maps_that_are_added_before_the_live_map_is_there_are_in_the_table(viewer, qtbot, oxide) -> None:
+    add_spectra(viewer, oxide)
+    dock = open_dock(viewer)
+    for element in ("O", "Sn"):
+        dock.elements.add_element(element)
+    dock.live.stop()
+    add_maps(qtbot, dock)
+    expected = ir.elemental_maps(oxide, ENERGY, dock.elements.windows).record["elements"]
+    for row, told in enumerate(expected):
+        assert dock.elements.table.item(row, 1).text().startswith(f"{told['total']:.3g}".replace("e+0", "e"))
+        assert "±" in dock.elements.table.item(row, 2).text()
+
+
 def test_several_elements_a_second_run_and_removal(viewer, qtbot, oxide) -> None:
     add_spectra(viewer, oxide)
     dock = open_dock(viewer)

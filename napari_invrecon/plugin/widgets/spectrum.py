@@ -164,6 +164,8 @@ class SpectrumDock(Dock):
             self.live.stop()
             self.live_box.setChecked(False)
             self._added = add_maps(self.viewer, maps, place, with_sigma=with_sigma)
+            for window, told, variance in zip(windows, maps.record["elements"], maps.variance, strict=True):
+                self.elements.tell(window.name, *amounts(told, variance))  # the live map may have been too late
 
         self.run_row.start(
             lambda: mapping(source.data, source.energy_ev, windows, settings),
@@ -348,7 +350,7 @@ class SpectrumDock(Dock):
 
     def _tell(self, measured: Measured) -> None:
         for found in measured.elements:
-            self.elements.tell(found.window.name, *amounts(found))
+            self.elements.tell(found.window.name, *amounts(found.summary, found.variance))
         told = verdict(measured.elements[0], measured.noise)
         self._say(f"{told} · {_DENOISED}" if self._is_denoised() else told)
 
