@@ -313,7 +313,8 @@ def _centre(scene: AlignmentScene, state: _State, settings: AlignmentSettings) -
         rows = common_rows(mass.shape[1], shifts[used, 1])
         mass, first = put_along(mass, shifts[:, 1]), put_along(first, shifts[:, 1])
         total = mass @ rows
-        intensity = np.where(used, total / np.median(total[used]), 1.0)
+        middle = np.median(total[used])  # 0 where nothing stands out of the background
+        intensity = np.divide(total, middle, out=np.ones(len(total)), where=used & (middle > 0))
         rotation = state.rotation_deg
         if inside:
             shifts[:, 0] = -np.divide(first @ rows, total, out=np.zeros(len(total)), where=total > 0)

@@ -51,7 +51,10 @@ def left_by_a_fit(record: dict[str, Any]) -> float:
         return 1.0
     lam = record["lam"]
     at = np.log(lam), np.log(curve["lam"])
-    free = np.sqrt(curve["n_data"] / np.interp(*at, curve["gcv"])) * np.interp(*at, curve["residual_norm"])
+    gcv = np.interp(*at, curve["gcv"])
+    if not gcv > 0:  # a constant image: nothing is left
+        return 1.0
+    free = np.sqrt(curve["n_data"] / gcv) * np.interp(*at, curve["residual_norm"])
     return float(np.sqrt(np.clip(free / curve["n_data"], 0.0, 1.0)))
 
 

@@ -149,6 +149,11 @@ def test_an_object_that_fills_the_field_has_no_centre_of_mass():
     assert max(along_across(found, true, angles)) < 1.0
 
 
+def test_images_of_nothing_are_aligned_without_a_warning():
+    noise = np.random.default_rng(0).poisson(50, (21, 16, 32))
+    assert np.isfinite(align(noise, np.linspace(-60, 60, 21)).intensity).all()
+
+
 def test_large_images_are_binned_about_their_middle():
     angles = ANGLES[::3]
     small = drifting_series(needle(1), angles, SIZE, DRIFT[::3])

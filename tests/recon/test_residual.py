@@ -87,3 +87,9 @@ def test_without_a_noise_level_it_is_refused():
     result = ir.deconvolve(counts, GaussianPSF(1.5), regulariser="tikhonov")
     with pytest.raises(ValueError, match="type the noise σ"):
         finish(residual_steps(counts, result.data, GaussianPSF(1.5), result.record))
+
+
+def test_nothing_is_left_of_a_constant_image():
+    record = ir.deconvolve(np.full((32, 32), 7.0), ir.gaussian_psf(1.0)).record
+    assert 0 in record["curve"]["gcv"]
+    assert left_by_a_fit(record) == 1.0
