@@ -39,6 +39,7 @@ def test_those_of_the_layer_are_shown_with_where_they_come_from(row):
 def test_a_layer_without_angles_starts_with_start_and_step(row):
     row.offer(stack())
     assert row.source.currentText() == "start and step"
+    assert "a guess, as the layer has none: type start and step" in row.label.text()
     row.start.setValue(-30)
     row.step.setValue(10)
     np.testing.assert_allclose(row.value, [-30, -20, -10, 0, 10, 20, 30])

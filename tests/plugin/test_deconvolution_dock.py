@@ -632,9 +632,15 @@ def test_image_layers_are_offered_as_they_come_and_go(viewer, phantom):
     viewer.add_labels(np.eye(20, dtype=int))
     viewer.add_points(np.zeros((3, 2)))
     viewer.add_shapes()
-    viewer.add_image(np.zeros((20, 20, 3), np.uint8), rgb=True)
+    colours = viewer.add_image(np.zeros((20, 20, 3), np.uint8), rgb=True, name="colours")
     assert offered(dock) == []
-    assert not dock.run_button.isEnabled()
+    assert "'colours' is in colours: split it into its channels" in dock.run_button.toolTip()
+    viewer.layers.remove(colours)
+    viewer.layers.remove(viewer.add_image([np.zeros((40, 40)), np.zeros((20, 20))], multiscale=True, name="pyramid"))
+    assert "Open an image first" in dock.run_button.toolTip()
+    viewer.add_image([np.zeros((40, 40)), np.zeros((20, 20))], multiscale=True, name="pyramid")
+    assert offered(dock) == []
+    assert "viewer.add_image(viewer.layers['pyramid'].data[0])" in dock.run_button.toolTip()
 
     first = viewer.add_image(phantom[1], name="first")
     assert offered(dock) == ["first"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LAYER, _FILE, _STEPS, _RECORD = "of the layer", "of a file", "start and step", "of the record"
+_GUESS = "a guess, as the layer has none: type start and step, or choose their file"
 _TIP = (
     "Tilt angles in degree, one for each image, in its order. Of the layer: read with its file. Of a file: a .rawtlt "
     "or .tlt with one angle a line, or SerialEM's .mdoc. Start and step: evenly spaced."
@@ -155,7 +156,8 @@ class AnglesRow(QWidget):
         if kind == _STEPS:
             if self.step.value() == 0:
                 raise ValueError("a step of 0° gives every image the same angle: type the step between two tilts")
-            return self.start.value() + self.step.value() * np.arange(n_images), "from start and step"
+            typed = self.start.value() + self.step.value() * np.arange(n_images)
+            return typed, "from start and step" if layer in self._by_layer else _GUESS
         if kind == _FILE:
             if not self.file.text().strip():
                 raise ValueError("choose the file of the angles: a .rawtlt, .tlt or .mdoc")

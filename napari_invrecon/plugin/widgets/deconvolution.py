@@ -36,7 +36,9 @@ from napari_invrecon.records.replay import as_used
 from napari_invrecon.records.schema import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from napari.layers import Layer
 
     from napari_invrecon.plugin.worker import MakeSteps
     from napari_invrecon.recon.record import Reconstruction
@@ -221,7 +223,7 @@ class DeconvolutionDock(Dock):
         """Why Run could not work; empty where it could."""
         layer = self.image.value
         if layer is None:
-            return "Open an image first: drop a file on the viewer, or File → Open Sample"
+            return _unfit(self.viewer.layers)
         if self.psf.needs_nm and pixel_size_nm(layer) is None:
             return f"'{layer.name}' has no pixel size in nm: give it a scale in nm, or the width in pixels"
         try:
@@ -336,6 +338,19 @@ class DeconvolutionDock(Dock):
     def _end(self, _: object) -> None:
         layer, self._layer = self._layer, None
         self.finished.emit(layer)
+
+
+def _unfit(layers: Iterable[Layer]) -> str:
+    """Why there is no image to choose."""
+    for layer in layers:
+        if isinstance(layer, Image) and layer.rgb:
+            return f"'{layer.name}' is in colours: split it into its channels, by right click → Split RGB"
+        if isinstance(layer, Image) and layer.multiscale:
+            return (
+                f"'{layer.name}' has several resolutions: add the finest alone, in napari's console by "
+                f"viewer.add_image(viewer.layers['{layer.name}'].data[0])"
+            )
+    return "Open an image first: drop a file on the viewer, or File → Open Sample"
 
 
 def _comes_with_settings(layer: Image) -> bool:
