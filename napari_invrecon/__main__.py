@@ -111,6 +111,18 @@ def check_output(path: Path) -> None:
 
     if path.suffix.lower() not in WRITABLE:
         raise ValueError(f"'{path}': expected a name that ends in {' '.join(WRITABLE)}")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.name}: the folder {path.parent} does not exist: choose another one")
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of the results, before the work is done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ValueError(f"{path} is a file: expected a folder to write to, choose another name") from None
+    except OSError as error:
+        raise ValueError(f"the folder {path} could not be made ({error.strerror}): choose another one") from error
 
 
 def leave(path: Path, result: Acquisition) -> None:
@@ -223,8 +235,9 @@ def run_maps(arguments: argparse.Namespace) -> None:
     image, axis = chosen[0], chosen[0].axes[0]
     energy = axis.offset + axis.scale * np.arange(image.data.shape[0])
     settings = MapSettings(**settings_from(arguments, MapSettings))
-    result = finish_aloud(mapping(image.data, energy, _windows(arguments, image, energy), settings))
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    windows = _windows(arguments, image, energy)
+    make_folder(arguments.output)
+    result = finish_aloud(mapping(image.data, energy, windows, settings))
     record = with_origins(result.record, {"spectrum image": file_origin(arguments.file, image)})
     for part, (told, data, variance) in enumerate(zip(record["elements"], result.data, result.variance, strict=True)):
         stem = f"{told['element']}_{told['line']}".strip("_")
@@ -323,12 +336,12 @@ def run_fuse(arguments: argparse.Namespace) -> None:
         raise ValueError(f"the maps have the shapes {sorted(shapes)}: name those of one acquisition with --elements")
     settings["elements"] = ", ".join(maps)
     stack = np.stack([np.asarray(each.data) for each in maps.values()])
+    make_folder(arguments.output)
     result = finish_aloud(fusion(np.asarray(haadf.data), stack, FusionSettings(**settings)))
     paths = {path.name: path for path in arguments.maps}
     origins = [file_origin(paths[each.metadata["file_name"]], each) for each in maps.values()]
     record = with_origins(result.record, {"haadf": file_origin(arguments.haadf, haadf), "maps": origins})
     print(f"coupling {record['coupling']}, λ = {result.lam:.3g}", *record["flags"], sep="\n")
-    arguments.output.mkdir(parents=True, exist_ok=True)
     shown = replace(next(iter(maps.values())), metadata=haadf.metadata, kind="image")
     _leave_on(
         arguments.output / "residual.tif",
@@ -426,7 +439,7 @@ def run_apply(arguments: argparse.Namespace) -> None:
     twice = [target.name for target in targets if targets.count(target) > 1]
     if twice:
         raise ValueError(f"several files would become {twice[0]}: apply the record to one folder at a time")
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.output)
     counts = {"done": 0, "already there": 0, "failed": 0}
     for file, target in zip(arguments.files, targets, strict=True):
         try:

@@ -206,9 +206,24 @@ def test_tomography_refuses_in_one_line(arguments: list[str], message: str, caps
         (["core_shell_haadf.mrc", "-o", "x.jpg", "--psf-sigma", "2"], "ends in .tif"),
         (["core_shell_eels_maps.emd", "-o", "x.tif", "--psf-sigma", "2"], "choose one with --signal"),
         (["core_shell_haadf.mrc", "-o", "x.tif", "--psf-sigma", "-2"], "σ is -2"),
+        (["core_shell_haadf.mrc", "-o", "none/x.tif", "--psf-sigma", "2"], "the folder none does not exist: choose"),
     ],
 )
 def test_deconvolve_refuses_in_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     name, *options = arguments
     assert main(["deconvolve", str(SAMPLES / name), *options]) == 1
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert message in said.err
+    assert not said.out, "it is refused before the work is done"
+
+
+def test_where_no_folder_can_be_is_refused_before_the_work_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    arguments = [str(SAMPLES / "core_shell_haadf.mrc"), str(SAMPLES / "core_shell_eels_maps.emd"), "-o"]
+    for output, message in (("taken", "taken is a file: expected a folder"), ("taken/in", "could not be made")):
+        assert main(["fuse", *arguments, str(tmp_path / output)]) == 1
+        said = capsys.readouterr()
+        assert message in said.err
+        assert not said.out
