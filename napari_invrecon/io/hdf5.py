@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -13,8 +14,11 @@ import numpy as np
 from napari_invrecon.io.declared import check_size
 from napari_invrecon.io.lazy import EAGER_BYTES, blockwise
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _HEAP = b"GCOL\1\0\0\0"
-_LOOKED_AT_BYTES = EAGER_BYTES  # of a larger file, where its texts usually are
+_LOOKED_AT_BYTES = EAGER_BYTES  # of a larger file, at either end: texts are written before the data or after them
 
 
 def open_file(path: Path) -> Any:
@@ -26,9 +30,7 @@ def open_file(path: Path) -> Any:
         When it is no HDF5 file, not all of one, or declares a dataset that is larger than anything stored in it.
     """
     try:
-        with path.open("rb") as stored:
-            damaged = has_endless_heap(stored.read(_LOOKED_AT_BYTES))
-        if damaged:
+        if any(has_endless_heap(part) for part in _ends(path)):
             raise ValueError(f"{path.name} has a damaged heap of texts: copy it again")
         file = h5py.File(path, "r")
     except OSError as error:
@@ -39,6 +41,15 @@ def open_file(path: Path) -> Any:
         file.close()
         raise
     return file
+
+
+def _ends(path: Path) -> Iterator[bytes]:
+    """The beginning of a file, and what of its end is not in it."""
+    with path.open("rb") as stored:
+        yield stored.read(_LOOKED_AT_BYTES)
+        rest = stored.seek(0, os.SEEK_END) - _LOOKED_AT_BYTES
+        stored.seek(max(_LOOKED_AT_BYTES, rest))
+        yield stored.read()
 
 
 def has_endless_heap(content: bytes) -> bool:

@@ -90,9 +90,15 @@ def test_real_file(shared_data: Path) -> None:
     assert found.metadata["dwell_time_us"] == 1
 
 
-def test_a_heap_that_hdf5_would_read_for_ever_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [0, 50_000])
+def test_a_heap_that_hdf5_would_read_for_ever_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """Texts before the data, or after so many bytes of them that the beginning of the file shows none."""
+    monkeypatch.setattr(hdf5, "_LOOKED_AT_BYTES", 20_000)
     path = tmp_path / "texts.emd"
     with h5py.File(path, "w") as file:
+        file["first"] = np.ones(before, np.uint8)
         put(file, "image", np.zeros((3, 4)), plane())
         for number in range(3):
             file[f"text{number}"] = "λ" * (10 + number)
