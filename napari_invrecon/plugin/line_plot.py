@@ -66,7 +66,7 @@ class LinePlot(ThemedPlot):
             axes.set_xlim(0, len(y) - 1)
             axes.set_ylim(low - room, high + room)
             error = "" if truth is None else f"\nRMSE {np.sqrt(np.mean(np.square(line.x - truth))):.3f}"
-            axes.set_title(f"{line.title}{error}", fontsize=_FONT_PT, color=colours.text, pad=2)
+            axes.set_title(f"{line.title}{error}", fontsize=_FONT_PT, color=colours.text, pad=2, y=1.0)
         figure.legend(
             *axes.get_legend_handles_labels(),
             loc="lower center",

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import blended_transform_factory
 from napari.utils.theme import get_theme
 from qtpy.QtCore import Signal
@@ -133,6 +134,7 @@ class LambdaPlot(ThemedPlot):
         axes.pcolormesh(edges, [0, 0.05], shade, cmap=shades, transform=axes.get_xaxis_transform(), zorder=3)
         axes.set_xlim(lam[0], lam[-1])
         few_ticks(axes.xaxis, 6)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylim(low - 0.12 * room, top + 0.05 * room)
         axes.set_xlabel("λ", fontsize=FONT_PT, color=self._colours.text, labelpad=1)
         axes.set_ylabel("over its least · residual/noise", fontsize=FONT_PT - 1, color=self._colours.text, labelpad=1)
@@ -270,8 +272,9 @@ def few_ticks(axis: XAxis | YAxis, most: int) -> None:
     ticks = 10.0 ** decades[:: max(1, math.ceil(len(decades) / most))]
     if len(decades) < 2:
         ticks = np.unique([float(f"{v:.2g}") for v in np.geomspace(low, high, 5)[1:-1]])
-    axis.set_ticks(ticks, [short(t) for t in ticks])
-    axis.set_ticks([], minor=True)
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter([short(t) for t in ticks]))
+    axis.set_minor_locator(NullLocator())
 
 
 def short(value: float) -> str:

@@ -155,7 +155,7 @@ class SpectrumPlot(ThemedPlot):
         axes.plot(e, y, color=colours.text, lw=0.9, drawstyle="steps-mid")
         axes.set_xlim(low, high)
         self._fit_height(axes, y)
-        axes.set_title(self._title, fontsize=FONT_PT, color=colours.text, pad=3)
+        axes.set_title(self._title, fontsize=FONT_PT, color=colours.text, pad=3, y=1.0)
         axes.set_xlabel(self._unit, fontsize=FONT_PT, color=colours.text, labelpad=1)
 
     def marks(self) -> list[Artist]:

@@ -1,25 +1,31 @@
 """What every plot of a dock is: a matplotlib canvas of a given height in the colours of napari's theme.
 
 Drawing one takes a tenth of a second, in which the window stands still. So a plot is drawn when it is seen, and not
-before; what moves on it is drawn over a copy of the rest; and the room around its axes is told, not measured: measuring
+before; what moves on it is drawn over a copy of the rest; of several that change, as with the theme, one is drawn after
+the other, and the window has its turn between them; and the room around its axes is told, not measured: measuring
 labels takes longer than drawing them.
 """
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QColor, QImage, QPainter
 from qtpy.QtWidgets import QSizePolicy
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
-    from qtpy.QtGui import QResizeEvent, QShowEvent, QWheelEvent
+    from qtpy.QtGui import QPaintEvent, QResizeEvent, QWheelEvent
     from qtpy.QtWidgets import QWidget
 
     from napari_invrecon.plugin.plots import Colours
+
+
+_TURN_MS = 10  # of the window, between two plots
 
 
 class Room(NamedTuple):
@@ -41,7 +47,9 @@ class ThemedPlot(FigureCanvasQTAgg):
 
     room: Room
     _stale = True  # whether what is to be drawn is another than what the figure has
+    _free_at = 0.0  # of all plots: when the window has had its turn
     _ground: Any = None  # the picture without the marks; None: it is to be drawn
+    _picture: QImage | None = None  # what is seen until then; None: nothing
 
     def __init__(self, colours: Colours, height_px: int, name: str, parent: QWidget | None = None) -> None:
         super().__init__(Figure(figsize=(2.9, height_px / 100), dpi=100))
@@ -53,6 +61,9 @@ class ThemedPlot(FigureCanvasQTAgg):
         self.setAccessibleName(name)
         self._colours = colours
         self._marks: list[Artist] = []
+        self._turn = QTimer(self)
+        self._turn.setSingleShot(True)
+        self._turn.timeout.connect(self._take_turn)
 
     def set_colours(self, colours: Colours) -> None:
         """Follow a change of theme."""
@@ -69,22 +80,36 @@ class ThemedPlot(FigureCanvasQTAgg):
         self.draw_idle()
 
     def draw_idle(self) -> None:
-        """Draw soon; what is not seen waits for `showEvent`."""
+        """Draw soon; what is not seen waits for `paintEvent`."""
         self._ground = None
         if self.isVisible():
-            super().draw_idle()
+            self._turn.start(0)
+        else:
+            self._picture = None
 
-    def showEvent(self, event: QShowEvent) -> None:
-        """Now it is seen."""
-        super().showEvent(event)
-        if self._ground is None:
-            self.draw_idle()
+    def _take_turn(self) -> None:
+        if perf_counter() < ThemedPlot._free_at:
+            self._turn.start(_TURN_MS)
+        elif self._ground is None:
+            self.draw()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """The last picture: one of other colours, or another size, comes in its turn; now, if there is none."""
+        if self._picture is None:
+            self._picture = QImage()  # a plot that cannot be drawn fails once, not with every paint
+            self.draw()
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), QColor(self._colours.background))
+        painter.drawImage(0, 0, self._picture)
+        painter.end()
 
     def draw(self) -> None:
         """Draw now."""
         if self._stale:
             self._stale = False
             self._marks = []
+            for axes in self.figure.axes:
+                self.figure.delaxes(axes)  # or they are drawn up again before they go, by `clear`
             self.figure.clear()
             self.figure.set_facecolor(self._colours.background)
             self.draw_on(self.figure)
@@ -92,6 +117,7 @@ class ThemedPlot(FigureCanvasQTAgg):
         super().draw()
         self._ground = self.copy_from_bbox(self.figure.bbox)
         self.move_marks()
+        ThemedPlot._free_at = perf_counter() + 1e-3 * _TURN_MS
 
     def move_marks(self) -> None:
         """Draw the marks where they are now, at once and nothing else; what is to be drawn anew comes with them."""
@@ -104,6 +130,10 @@ class ThemedPlot(FigureCanvasQTAgg):
         for each in self._marks:
             each.set_animated(True)
             self.figure.draw_artist(each)
+        width, height = self.get_width_height(physical=True)
+        picture = QImage(bytes(self.buffer_rgba()), width, height, 4 * width, QImage.Format.Format_RGBA8888)
+        self._picture = picture.copy()
+        self._picture.setDevicePixelRatio(self.device_pixel_ratio)
         self.update()
 
     def print_figure(self, *args: Any, **kwargs: Any) -> None:

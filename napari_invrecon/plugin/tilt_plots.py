@@ -29,7 +29,7 @@ class TiltPlot(ThemedPlot):
         axes.set_xlabel(x, fontsize=FONT_PT, color=self._colours.text, labelpad=1)
         axes.set_ylabel(y, fontsize=FONT_PT, color=self._colours.text, labelpad=1)
         if title:
-            axes.set_title(title, fontsize=FONT_PT, color=self._colours.text, pad=3)
+            axes.set_title(title, fontsize=FONT_PT, color=self._colours.text, pad=3, y=1.0)
 
 
 class SinogramPlot(TiltPlot):

@@ -201,6 +201,29 @@ def test_a_mark_that_moves_while_something_else_is_to_be_drawn(qtbot, make, firs
     assert seen(plot) == seen(fresh)
 
 
+def test_of_several_plots_one_is_drawn_at_a_time(qtbot, monkeypatch):
+    """The window has its turn between two of them; until its own a plot shows what it has shown."""
+    page = QWidget()
+    qtbot.addWidget(page)
+    layout = QVBoxLayout(page)
+    plots = [lambda_plot(), picard_plot()]
+    for each in plots:
+        layout.addWidget(each)
+    page.show()
+    qtbot.waitUntil(lambda: all(each._picture for each in plots))
+    qtbot.wait(50)
+    before = [seen(each) for each in plots]
+    monkeypatch.setattr("napari_invrecon.plugin.themed_plot._TURN_MS", 1000)
+    for each in plots:
+        each.set_colours(theme_colours("light"))
+    qtbot.waitUntil(lambda: any(each._ground for each in plots))
+    assert [each._ground is None for each in plots].count(True) == 1
+    for each, picture in zip(plots, before, strict=True):
+        assert (seen(each).pixelColor(5, 5) == picture.pixelColor(5, 5)) is (each._ground is None)
+    qtbot.waitUntil(lambda: all(each._ground for each in plots))
+    assert all(seen(each).pixelColor(5, 5).name() == theme_colours("light").background for each in plots)
+
+
 def test_a_plot_that_is_seen_again_is_not_drawn_again(qtbot, monkeypatch):
     plot = lambda_plot()
     qtbot.addWidget(plot)
