@@ -27,6 +27,7 @@ _REFERENCES = {
     "l1": "Daubechies, Defrise & De Mol, Commun. Pure Appl. Math. 57 (2004) 1413, doi:10.1002/cpa.20042",
     "lucy": "Lucy, Astron. J. 79 (1974) 745, doi:10.1086/111605",
     "denoiser": "Milanfar, SIAM J. Imaging Sci. 6 (2013) 263, doi:10.1137/120875843",
+    "plug and play": "Venkatakrishnan et al., GlobalSIP 2013, 945, doi:10.1109/GlobalSIP.2013.6737048",
     "power law": "Unser et al., J. Microsc. 145 (1987) 245",
     "primal-dual": "Chambolle & Pock, J. Math. Imaging Vis. 40 (2011) 120, doi:10.1007/s10851-010-0251-1",
     "projection-matching": "Dengler, Ultramicroscopy 30 (1989) 337, doi:10.1016/0304-3991(89)90050-2",
@@ -51,6 +52,11 @@ _REGULARISERS = {
     "wavelet": ("λΣ|Wx| (spline wavelets)", "wavelet"),
     "roughness": ("λ‖Δ√x‖²", "roughness"),
     "denoiser": ("non-local means as a plug-and-play regulariser", "denoiser"),
+}
+_HEURISTIC = "scikit-image's {} as a plug-and-play denoiser, for which no objective is known"
+_HEURISTICS = {
+    "nlm (heuristic)": _HEURISTIC.format("non-local means"),
+    "wavelet (heuristic)": _HEURISTIC.format("wavelet shrinkage"),
 }
 _RULES = {
     "gcv": ("generalised cross-validation", ("gcv",)),
@@ -114,6 +120,8 @@ def methods_paragraph(record: dict[str, Any]) -> str:
 def _deconvolve(record: dict[str, Any], cite: _Cited) -> str:
     settings, psf = record["settings"], record["sources"][1]
     term, key = _REGULARISERS[settings["regulariser"]]
+    if settings["regulariser"] == "denoiser" and settings["denoiser"] in _HEURISTICS:
+        term, key = _HEURISTICS[settings["denoiser"]], "plug and play"
     counts = settings["noise"] == "poisson"
     data = "the negative Poisson log-likelihood of the counts" if counts else "the squared misfit ‖h ⋆ x − y‖²"
     solver = (
@@ -126,8 +134,20 @@ def _deconvolve(record: dict[str, Any], cite: _Cited) -> str:
     positive = ", with x ≥ 0," if record["nonnegative"] else ""
     return (
         f"{_what(record['sources'][0], 'image')} was deconvolved with {_psf(psf)} by minimising {data} plus "
-        f"{term}{cite(key)}{positive} {solver} (boundary: {record['boundary']}). {_lam(record, cite)}"
+        f"{term}{cite(key)}{positive} {solver} (boundary: {record['boundary']}){_around(record)}. {_lam(record, cite)}"
     )
+
+
+def _around(record: dict[str, Any]) -> str:
+    """What was left out of an image, and what was made of the result."""
+    settings, said = record["settings"], ""
+    if record["masked"]:
+        said += f"; {record['masked']} pixel{'s were' if record['masked'] > 1 else ' was'} left out"
+    if settings["background"]:
+        said += f"; a background of {_number(settings['background'])} was allowed for"
+    if settings["z_exponent"] is not None:
+        said += f"; the result is the {settings['z_exponent']:g}-th root of the intensity"
+    return said
 
 
 def _energy(record: dict[str, Any], cite: _Cited) -> str:
@@ -172,11 +192,14 @@ def _tomography(record: dict[str, Any], cite: _Cited) -> str:
         "l1": ("minimisation of ‖Hx − y‖² + λΣ|x|", ("l1", "fista")),
     }[settings["algorithm"]]
     positive = ", with x ≥ 0" if settings["nonnegative"] and settings["algorithm"] != "fbp" else ""
-    binned = f" after {settings['bin']}-fold binning" if settings["bin"] > 1 else ""
+    level = record["background"]["subtracted"]
+    before = [f"subtraction of {_number(level)} from the data"] if level else []
+    before += [f"{settings['bin']}-fold binning"] if settings["bin"] > 1 else []
+    prepared = f" after {' and '.join(before)}" if before else ""
     done = "" if settings["algorithm"] == "fbp" else _iterations(record)
     return (
         f"A volume was reconstructed from {_what(record['sources'][0], 'tilt series', lower=True)}{_tilts(record)}"
-        f"{binned} by {algorithm}{cite(*key)}{positive}{done}. {_lam(record, cite)}".rstrip()
+        f"{prepared} by {algorithm}{cite(*key)}{positive}{done}. {_lam(record, cite)}".rstrip()
     )
 
 
@@ -262,6 +285,10 @@ def _tilts(record: dict[str, Any]) -> str:
     low, high = (f"{angle:.4g}".replace("-", "−") for angle in tilts["range_deg"])
     step = f" in steps of {tilts['step_deg']:.3g}°" if tilts["step_deg"] else ""
     return f" of {tilts['count']} images from {low}° to {high}°{step} (tilt axis along {tilts['axis']})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}".replace("-", "−")
 
 
 def _psf(psf: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from recorded import METHODS, recorded
 
@@ -50,6 +51,23 @@ def test_every_regulariser_is_told(regulariser):
     _, sources = recorded("deconvolve")
     record = ir.deconvolve(*sources, regulariser=regulariser, n_iter=2, lam=0.1).record
     assert "by minimising" in methods_paragraph(record)
+
+
+def test_what_was_left_out_and_a_heuristic_are_told():
+    _, (image, psf) = recorded("deconvolve")
+    seen = np.ones(image.shape, bool)
+    seen[3:5, 7] = False
+    settings = {"regulariser": "denoiser", "denoiser": "nlm (heuristic)", "lam": 0.1, "z_exponent": 1.7}
+    told = methods_paragraph(ir.deconvolve(image, psf, seen, **settings).record)
+    assert "scikit-image's non-local means as a plug-and-play denoiser, for which no objective is known" in told
+    assert "; 2 pixels were left out; the result is the 1.7-th root of the intensity. The weight" in told
+
+
+def test_what_was_subtracted_of_a_tilt_series_is_told():
+    _, (stack, angles) = recorded("reconstruct_tilt_series")
+    record = ir.reconstruct_tilt_series(stack, angles, algorithm="fbp", background=-2.5, bin=2).record
+    told = methods_paragraph(record)
+    assert "after subtraction of −2.5 from the data and 2-fold binning by filtered back-projection" in told
 
 
 @pytest.mark.parametrize("algorithm", ["fbp", "sirt", "sart", "tv", "tikhonov", "l1"])
