@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from npe2 import PluginContext
 
 _SLOW = (
-    "matplotlib.backends.backend_qtagg",
-    "scipy.signal.windows",
     *(f"napari_invrecon.plugin.widgets.{dock}" for dock in ("deconvolution", "tomography", "fusion", "spectrum")),
+    "dask.array",  # these the docks do without until something runs
+    "zarr",
+    "scipy.signal.windows",
 )
 
 

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
-import zarr
 
 from napari_invrecon.recon import resources
 
@@ -145,6 +143,8 @@ def allocate(shape: tuple[int, ...], in_memory: bool, edge: int | Sequence[int],
     folder = Path(tempfile.mkdtemp(prefix="invrecon-", dir=resources.scratch()))
     edges = (edge,) * len(shape) if isinstance(edge, int) else edge
     chunks = tuple(min(n, e) for n, e in zip(shape, edges, strict=True))
+    import zarr  # late: it takes longer than a dock
+
     path = str(folder / "result.zarr")
     store = Store(zarr.create_array(store=path, shape=shape, chunks=chunks, dtype=dtype, compressors=None))
     weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
@@ -153,7 +153,11 @@ def allocate(shape: tuple[int, ...], in_memory: bool, edge: int | Sequence[int],
 
 def as_result(out: Any) -> Any:
     """What the caller gets: the NumPy array itself, or a lazy view that keeps the store."""
-    return out if isinstance(out, np.ndarray) else da.from_array(out, chunks=out.array.chunks, name=False)
+    if isinstance(out, np.ndarray):
+        return out
+    import dask.array as da  # late: it takes longer than a dock
+
+    return da.from_array(out, chunks=out.array.chunks, name=False)
 
 
 def solve_blocks(

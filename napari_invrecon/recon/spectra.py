@@ -14,7 +14,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
@@ -276,6 +275,8 @@ def checked(spectrum_image: Any, energy_ev: Any) -> tuple[Any, Real]:
         raise ValueError("the energies are not evenly spaced: resample the spectra to channels of one width")
     if isinstance(spectrum_image, np.ndarray):
         return np.asarray(spectrum_image), energy
+    import dask.array as da  # late: it takes longer than a dock
+
     return da.asarray(spectrum_image), energy
 
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
@@ -202,6 +201,8 @@ def apply_alignment(stack: Any, found: Alignment, *, normalise: bool = True) -> 
         return np.stack([put(part, slice(start, stop)) for part in block.reshape(-1, *block.shape[-3:])]).reshape(
             block.shape
         )
+
+    import dask.array as da  # late: it takes longer than a dock
 
     if isinstance(stack, da.Array):
         whole = stack.rechunk({stack.ndim - 2: -1, stack.ndim - 1: -1, stack.ndim - 3: 1})
