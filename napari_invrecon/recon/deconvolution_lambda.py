@@ -96,8 +96,10 @@ def choose_lambda(curve: LambdaCurve, scene: Scene, settings: DeconvolutionSetti
         return chosen, rule + (", of the frozen denoiser" if settings.heuristic else "") + at_end
     if settings.lam_rule is None and rule != "l-curve":
         return float(curve.lam[-1]), "the image is constant: any λ gives it back"
+    taken = "" if settings.lam_rule else ", taken as the noise is not white,"
     raise ValueError(
-        f"the rule {rule!r} finds no λ on this image ({_why_none(curve, rule)}): use another lam_rule, or give lam"
+        f"the rule {rule!r}{taken} finds no λ on this image ({_why_none(curve, rule)}): give λ (lam), choose another "
+        "rule for it (lam_rule), or a narrower PSF if this one is a guess"
     )
 
 

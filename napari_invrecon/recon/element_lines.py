@@ -157,9 +157,11 @@ def suggest_window(
     Raises
     ------
     ValueError
-        The table has no edge or line of the element in the spectrum, and no energy is given; or there is no room for a
-        background before the onset.
+        The kind is none of these; the table has no edge or line of the element in the spectrum, and no energy is given;
+        or there is no room for a background before the onset.
     """
+    if kind not in _TABLES:
+        raise ValueError(f"kind={kind!r}: expected one of {', '.join(map(repr, _TABLES))}")
     name = line
     low_ev, high_ev = math.ceil(10 * low_ev) / 10, math.floor(10 * high_ev) / 10
     if energy_ev is None:

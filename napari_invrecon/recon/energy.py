@@ -384,7 +384,7 @@ def _choose(curve: LambdaCurve, settings: EnergySettings) -> tuple[float, str]:
         return float(curve.lam[-1]), "the spectrum is a straight line: any λ gives it back"
     raise ValueError(
         f"the rule {settings.lam_rule!r} finds no λ on this spectrum (no corner, or no residual that meets the noise "
-        f"level {curve.sigma}): use another lam_rule, or give lam"
+        f"level {curve.sigma}): choose another rule for λ (lam_rule), or give λ (lam)"
     )
 
 

@@ -299,3 +299,11 @@ def test_where_scan_lines_jump_the_corner_is_the_default():
     y = image("lattice", 2, 200, size=192)[1] + np.random.default_rng(1).normal(0, 15, (192, 1)).astype(np.float32)
     with pytest.raises(ValueError, match="no corner"):  # rather than a λ that fits the lines
         ir.deconvolve(y, psf, regulariser="tikhonov")
+
+
+def test_without_an_answer_the_default_says_why_it_is_asked_and_what_to_do():
+    smooth = gaussian_filter(np.random.default_rng(0).normal(0, 1, (64, 64)), 1.5)
+    with pytest.raises(
+        ValueError, match=r"'l-curve', taken as the noise is not white, .*give λ \(lam\), choose another"
+    ):
+        ir.deconvolve(smooth, ir.gaussian_psf(1.5), regulariser="tikhonov")

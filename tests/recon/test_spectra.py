@@ -297,6 +297,8 @@ def test_suggested_windows_suit_their_spectrum() -> None:
     # The background of O K begins after the white lines of Ti L.
     assert suggest_window("O", "eels", 350, 860, others=[456]).background[0][0] >= 491
     assert suggest_window("Xy", "eels", 350, 860, energy_ev=600).signal[0] == 600
+    with pytest.raises(ValueError, match="kind='EDS': expected one of 'eels', 'edx'"):
+        suggest_window("U", "EDS", 350, 860)
     with pytest.raises(ValueError, match="no edge of 'U' is known between 350 and 860 eV"):
         suggest_window("U", "eels", 350, 860)
     with pytest.raises(ValueError, match="too near the start of the spectrum"):
