@@ -58,6 +58,13 @@ def left_by_a_fit(record: dict[str, Any]) -> float:
     return float(np.sqrt(np.clip(free / curve["n_data"], 0.0, 1.0)))
 
 
+def _least_tried(record: dict[str, Any]) -> bool:
+    """Whether the rule ended at the lower end of the λ that were tried."""
+    tried = (record.get("curve") or {}).get("lam", ())
+    at_end = "at the end of the grid" in record["lam_rule"] and len(tried) > 1
+    return bool(at_end and record["lam"] ** 2 < tried[0] * tried[-1])
+
+
 def judge(record: dict[str, Any]) -> str:
     """The `verdict` on a deconvolution, and a line each for what limits it: noise, iterations, the wrong regulariser.
 
@@ -65,7 +72,13 @@ def judge(record: dict[str, Any]) -> str:
     to follow it to a smaller λ is to fit the lines.
     """
     ratio, noise = record["residual_over_noise"], record.get("noise_is", "white")
-    if noise == "white" or ratio is None:
+    if _least_tried(record):
+        said = [
+            "λ is the least that was tried: to the rule hardly anything here is noise. If there is noise, that of "
+            "neighbouring pixels is alike, as in a resampled or smoothed image: the result is not to be trusted. Take "
+            "the image as it was recorded, or set λ by hand."
+        ]
+    elif noise == "white" or ratio is None:
         said = [verdict(ratio, left_by_a_fit(record), lam_from_data=record["lam_rule"] != "given")]
         if record["lam_rule"].startswith("reference") and ratio is not None and ratio > _TOO_SMOOTH:
             said.append("λ makes the flat region flat: draw it where there is nothing, not even the blur of an edge.")

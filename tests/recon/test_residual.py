@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from phantoms import image
+from scipy.ndimage import zoom
 
 import napari_invrecon as ir
 from napari_invrecon.recon.probe import GaussianPSF
@@ -93,3 +94,18 @@ def test_nothing_is_left_of_a_constant_image():
     record = ir.deconvolve(np.full((32, 32), 7.0), ir.gaussian_psf(1.0)).record
     assert 0 in record["curve"]["gcv"]
     assert left_by_a_fit(record) == 1.0
+
+
+@pytest.mark.parametrize("regulariser", ["tikhonov", "tv"])
+def test_a_resampled_image_is_not_called_well_regularised(regulariser):
+    resampled = zoom(image("particles", 1.5, 200, size=96)[1], 1.5, order=3)
+    record = ir.deconvolve(resampled, ir.gaussian_psf(1.0), regulariser=regulariser).record
+    assert "at the end of the grid" in record["lam_rule"]
+    assert judge(record).startswith("λ is the least that was tried")
+
+
+def test_too_large_a_lam_to_try_is_no_sign_of_resampling():
+    noise = np.random.default_rng(0).normal(50, 3, (64, 64))
+    record = ir.deconvolve(noise, ir.gaussian_psf(1.5)).record
+    assert "at the end of the grid" in record["lam_rule"]
+    assert judge(record).startswith("residual/noise")
