@@ -226,8 +226,12 @@ def _maps(record: dict[str, Any], cite: _Cited) -> str:
 
 
 def _fuse(record: dict[str, Any], cite: _Cited) -> str:
-    how = record["coupling"]
+    how, roles = record["coupling"], [each["role"] for each in record["sources"]]
     data = "the negative Poisson log-likelihood of the counts" if record["noise"] == "poisson" else "the squared misfit"
+    if "backgrounds" in roles or record["settings"]["background"]:
+        data += " over their backgrounds"
+    if "variances" in roles:
+        data += ", over the variance of each pixel,"
     haadf = _what(record["sources"][0], "HAADF image", lower=True)
     said = f"Maps of {', '.join(record['elements'])} were "
     if how == "none":

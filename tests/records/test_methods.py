@@ -63,6 +63,15 @@ def test_what_was_left_out_and_a_heuristic_are_told():
     assert "; 2 pixels were left out; the result is the 1.7-th root of the intensity. The weight" in told
 
 
+def test_backgrounds_and_variances_of_maps_are_told():
+    _, (haadf, maps) = recorded("fuse")
+    settings = {"coupling": "none", "lam": 1.0, "n_iter": 2}
+    counted = ir.fuse(haadf, maps, backgrounds=np.ones(maps.shape), noise="poisson", **settings).record
+    assert "log-likelihood of the counts over their backgrounds plus λ times" in methods_paragraph(counted)
+    valued = ir.fuse(haadf, maps, variances=np.ones(maps.shape), noise="gaussian", **settings).record
+    assert "the squared misfit, over the variance of each pixel, plus λ times" in methods_paragraph(valued)
+
+
 def test_what_was_subtracted_of_a_tilt_series_is_told():
     _, (stack, angles) = recorded("reconstruct_tilt_series")
     record = ir.reconstruct_tilt_series(stack, angles, algorithm="fbp", background=-2.5, bin=2).record
