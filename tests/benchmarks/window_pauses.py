@@ -30,7 +30,7 @@ from pathlib import Path
 import napari
 from qtpy.QtCore import QEventLoop, QMimeData, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDropEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QScrollArea
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TICK_MS, LOOK_S = 10, 0.005
@@ -185,6 +185,16 @@ def press(dock, button=None) -> None:
         raise RuntimeError("the run ended without a layer")
 
 
+def unfold(section, plot) -> None:
+    """Expand a section of a dock and scroll to its plot: what is not seen is not drawn."""
+    section.expand()
+    wait(0.3)
+    area = plot
+    while not isinstance(area, QScrollArea):
+        area = area.parentWidget()
+    area.ensureWidgetVisible(plot)
+
+
 def drop(viewer, name: str) -> None:
     """A file, as from a file manager."""
     mime = QMimeData()
@@ -222,14 +232,17 @@ class Steps:
         self.open_file("ser/16_STOimage_1.ser")
         dock = self.open_dock("Deconvolve")
         self.do("run", lambda: press(dock))
-        self.do("expand λ curve", dock.lambda_panel.section.expand)
+        self.do("expand λ curve", lambda: unfold(dock.lambda_panel.section, dock.lambda_panel.plot))
         self.do(
             "first look at a residual",
             lambda: (dock.compare.buttons["Residual"].click(), rest(lambda: dock.compare.running)),
         )
         self.do("second run, λ curve open", lambda: press(dock))
-        self.do("expand why λ is needed", lambda: (dock.why.section.expand(), rest(lambda: dock.why.busy)))
+        self.do(
+            "expand why λ is needed", lambda: (unfold(dock.why.section, dock.why.plot), rest(lambda: dock.why.busy))
+        )
         self.do("first preview", lambda: (dock.preview_box.click(), rest(lambda: dock.preview.busy)))
+        self.do("another λ", lambda: (setattr(dock.lam, "value", 0.01), rest(lambda: dock.preview.busy)))
         self.do("theme", lambda: setattr(self.viewer, "theme", "light"))
 
     def tomography(self, binning: int = 2) -> None:
@@ -240,7 +253,7 @@ class Steps:
         self.do("first preview", lambda: (dock.preview_box.click(), rest(lambda: dock.preview.busy)))
         dock.preview_box.setChecked(False)
         self.do(f"reconstruct, bin {binning}", lambda: press(dock))
-        self.do("expand diagnostics", dock.report.section.expand)
+        self.do("expand diagnostics", lambda: unfold(dock.report.section, dock.report.plot))
 
     def full_size(self) -> None:
         self.tomography(1)
@@ -252,7 +265,8 @@ class Steps:
         self.do("energy maps", lambda: press(dock))
         dock = self.open_dock("Fuse")
         self.do("fuse", lambda: press(dock))
-        self.do("expand λ and coupling", dock.candidates.expand)
+        self.do("expand λ and coupling", lambda: unfold(dock.candidates, dock.candidates.plot))
+        self.do("fuse again", lambda: press(dock))
 
     def components(self) -> None:
         self.open_file("dm_eels/DMReader_SpectrumImage_SI-EELS.dm3")
