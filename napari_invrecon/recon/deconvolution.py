@@ -21,8 +21,9 @@ from napari_invrecon.recon.deblurring import (
     with_iterations,
 )
 from napari_invrecon.recon.deconvolution_lambda import busiest_piece, choose_lambda, lambda_steps
-from napari_invrecon.recon.deconvolution_scene import Scene, Spans, only_the_mean_is_left, prepare
+from napari_invrecon.recon.deconvolution_scene import Scene, Spans, only_the_mean_is_left, prepare, swing
 from napari_invrecon.recon.deconvolution_settings import DeconvolutionSettings
+from napari_invrecon.recon.diagnostics import OUT_OF_RANGE
 from napari_invrecon.recon.operators import Array, fft_workers
 from napari_invrecon.recon.probe import describe_psf
 from napari_invrecon.recon.record import Reconstruction, Stopwatch, describe_source, make_record
@@ -41,6 +42,7 @@ _ITERATIVE_BYTES = {  # likewise
     "l2": 150, "tikhonov": 100, "tv": 80, "l1": 80, "wavelet": 200, "roughness": 190, "denoiser": 340
 }  # fmt: skip
 _FAR = 3.0  # times the scale: how far from zero the data lie if they have a black level
+_MOST_SWING = 3.0  # of a result that is not noise: see `swing`
 _AT_MOST = "the most iterations allowed"
 
 
@@ -303,6 +305,12 @@ def _remarks(
         found.append(
             "Nothing but the mean is left: with this λ the image tells this regulariser no more. Try a smaller λ, or "
             "another regulariser, such as l2 for a faint lattice."
+        )
+    if (swung := swing(spans)) > _MOST_SWING:
+        found.append(
+            f"{OUT_OF_RANGE} by {swung:.2g} times that range on both sides: amplified noise, if the object has no such "
+            "contrast. Then the PSF is wider than the image is blurred, or the noise of neighbouring pixels is alike, "
+            "as in a resampled or smoothed image: take a narrower PSF, the image as it was recorded, or a larger λ."
         )
     if stopped == _AT_MOST and not settings.heuristic:
         found.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,31 +32,64 @@ _DARK = 0.1  # of the scale: the median of an image whose ground is dark
 _IGNORES_CONSTANTS = ("tikhonov", "tv", "wavelet", "denoiser")
 
 
+class Limits(NamedTuple):
+    """Least and greatest value."""
+
+    low: float
+    high: float
+
+    @property
+    def span(self) -> float:
+        """What is between them."""
+        return self.high - self.low
+
+
 @dataclass(frozen=True)
 class Spans:
-    """Least and greatest value of a piece's result and of its data, scaled, and the frame that it is of."""
+    """Of a piece's result and of its data, scaled, and the frame that it is of."""
 
     frame: tuple[int, ...]
-    result: tuple[float, float]
-    data: tuple[float, float]
+    result: Limits
+    data: Limits
 
 
 def only_the_mean_is_left(pieces: Sequence[Spans]) -> bool:
     """Whether no frame's result shows anything, although its data do; frames that are constant do not count."""
-    by_frame: dict[tuple[int, ...], list[Spans]] = {}
-    for piece in pieces:
-        by_frame.setdefault(piece.frame, []).append(piece)
-    left = [
-        _span(each.result for each in parts)
-        for parts in by_frame.values()
-        if _span(each.data for each in parts) > _BARE
-    ]
+    left = [result.span for result, data in _frames(pieces) if data.span > _BARE]
     return bool(left) and max(left) < _BARE
 
 
-def _span(limits: Iterable[tuple[float, float]]) -> float:
+def swing(pieces: Sequence[Spans]) -> float:
+    """How far the result leaves the range of its data on both sides, over that range; of the frame where it is most.
+
+    A blur averages: an object of columns has peaks far above its image, one of holes has pits far below it. Amplified
+    noise has no preferred side. At λ from the data it stays below 1.5 for particles, slabs, lattices and ramps under
+    1.5 to 5 px at up to 1000 counts, with every regulariser. (Of a lattice under 5 px at 10,000 counts it is 7, 2.3
+    of which are the object's.)
+    """
+    return max(
+        (
+            min(data.low - result.low, result.high - data.high) / data.span
+            for result, data in _frames(pieces)
+            if data.span > _BARE
+        ),
+        default=0.0,
+    )
+
+
+def _frames(pieces: Sequence[Spans]) -> list[tuple[Limits, Limits]]:
+    """The limits of the result and of the data, of each frame."""
+    by_frame: dict[tuple[int, ...], list[Spans]] = {}
+    for piece in pieces:
+        by_frame.setdefault(piece.frame, []).append(piece)
+    return [
+        (_around(each.result for each in parts), _around(each.data for each in parts)) for parts in by_frame.values()
+    ]
+
+
+def _around(limits: Iterable[Limits]) -> Limits:
     low, high = zip(*limits, strict=True)
-    return float(max(high) - min(low))
+    return Limits(min(low), max(high))
 
 
 @dataclass(frozen=True)
@@ -151,7 +184,7 @@ class Scene:
         frame = tuple(part.start for part in block.core[: -x.ndim])
         known = seen[np.isfinite(seen)]
         limits = known.min(initial=np.inf), known.max(initial=-np.inf)
-        return Spans(frame, (float(core.min()), float(core.max())), (float(limits[0]), float(limits[1])))
+        return Spans(frame, Limits(float(core.min()), float(core.max())), Limits(float(limits[0]), float(limits[1])))
 
     def spectrum(self) -> Spectrum:
         """|Y|² of the tiles, scaled, for a quadratic regulariser."""

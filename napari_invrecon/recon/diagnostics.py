@@ -24,6 +24,8 @@ SIGMA_TOO_HIGH = (
     "structure, or noise that grows with the intensity), or the noise of neighbouring pixels is alike."
 )
 """What to say of such a residual."""
+OUT_OF_RANGE = "The result leaves the data's range"
+"""How a remark on a result that looks like amplified noise begins."""
 SPARSE_SAFE_RANGE_DEG = 75.0
 """At a tilt range of ± this or less, methods that exploit sparsity can distort shapes."""
 SPARSE = {"tv": "TV", "tv-sart": "TV", "l1": "an l1 penalty"}

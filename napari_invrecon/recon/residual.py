@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_invrecon.recon.boundary import mirror
 from napari_invrecon.recon.deblurring import Blur, BoundaryName, predict
-from napari_invrecon.recon.diagnostics import FITS_NOISE, SIGMA_TOO_HIGH
+from napari_invrecon.recon.diagnostics import FITS_NOISE, OUT_OF_RANGE, SIGMA_TOO_HIGH
 from napari_invrecon.recon.probe import PointSpread
 from napari_invrecon.recon.solvers import Iterate, Steps
 
@@ -78,6 +78,8 @@ def judge(record: dict[str, Any]) -> str:
             "neighbouring pixels is alike, as in a resampled or smoothed image: the result is not to be trusted. Take "
             "the image as it was recorded, or set λ by hand."
         ]
+    elif any(each.startswith(OUT_OF_RANGE) for each in record.get("remarks", [])):
+        said = ["The residual is no proof here."]
     elif noise == "white" or ratio is None:
         said = [verdict(ratio, left_by_a_fit(record), lam_from_data=record["lam_rule"] != "given")]
         if record["lam_rule"].startswith("reference") and ratio is not None and ratio > _TOO_SMOOTH:

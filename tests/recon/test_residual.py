@@ -8,6 +8,7 @@ from phantoms import image
 from scipy.ndimage import zoom
 
 import napari_invrecon as ir
+from napari_invrecon.io import read
 from napari_invrecon.recon.probe import GaussianPSF
 from napari_invrecon.recon.residual import judge, left_by_a_fit, residual_steps, verdict
 from napari_invrecon.recon.solvers import finish
@@ -102,6 +103,19 @@ def test_a_resampled_image_is_not_called_well_regularised(regulariser):
     record = ir.deconvolve(resampled, ir.gaussian_psf(1.0), regulariser=regulariser).record
     assert "at the end of the grid" in record["lam_rule"]
     assert judge(record).startswith("λ is the least that was tried")
+
+
+@pytest.mark.parametrize("regulariser", ["tikhonov", "tv"])
+def test_amplified_noise_is_not_called_well_regularised(regulariser, shared_data):
+    (micrograph,) = read(shared_data / "tif" / "test_tiff_Zeiss_SEM_512pix.tif")  # the noise of neighbours is alike
+    y = np.asarray(micrograph.data)[:192, :192]
+    result = ir.deconvolve(y, ir.gaussian_psf(1.0), regulariser=regulariser)
+    assert np.ptp(result.data) > 7 * float(np.ptp(y))
+    told = judge(result.record)
+    assert "The result leaves the data's range" in told
+    assert "well regularised" not in told
+    narrow = ir.deconvolve(y, ir.gaussian_psf(0.5), regulariser=regulariser)
+    assert "range" not in judge(narrow.record)
 
 
 def test_too_large_a_lam_to_try_is_no_sign_of_resampling():

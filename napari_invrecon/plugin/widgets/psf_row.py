@@ -27,6 +27,7 @@ _TOOLTIP = (
     "perfect lens. STEM probe: with aberrations. Measured: a layer that shows a point. Exact: a layer whose values are "
     "the kernel, its centre at index n // 2. Wider sharpens more and needs better data; too wide rings."
 )
+_GUESS_PX = 1.0  # too narrow leaves blur, too wide makes detail of noise
 _LORENTZIAN, _AIRY, _STEM = "Lorentzian FWHM (nm)", "Airy disc", "STEM probe"
 _MEASURED, _EXACT = "measured: layer", "exact: layer"
 _GAUSSIANS = {"σ (px)": ("sigma", "px"), "σ (nm)": ("sigma", "nm"), "FWHM (nm)": ("fwhm", "nm")}
@@ -56,7 +57,7 @@ class PsfRow(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         self.width = NumberField(self, minimum=1e-6, maximum=1e6)
-        self.width.setValue(2.0)
+        self.width.setValue(_GUESS_PX)
         self.layer = QComboBox(self)
         self.layer.setToolTip(
             "The layer that shows a point. Measured: its spot is centred, its background taken off. Exact: as it is."
