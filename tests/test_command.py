@@ -21,8 +21,7 @@ from napari_invrecon.io import read
 SAMPLES = Path(__file__).resolve().parents[1] / "sample_data"
 
 
-@pytest.mark.gui
-@pytest.mark.long
+@pytest.mark.long  # and not gui: its window is in a process of its own, and once is enough
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Xvfb to stand in for the screen that is taken away")
 def test_demo_leaves_results_and_pictures_without_a_screen(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
