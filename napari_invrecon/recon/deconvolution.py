@@ -309,8 +309,9 @@ def _remarks(
     if (swung := swing(spans)) > _MOST_SWING:
         found.append(
             f"{OUT_OF_RANGE} by {swung:.2g} times that range on both sides: amplified noise, if the object has no such "
-            "contrast. Then the PSF is wider than the image is blurred, or the noise of neighbouring pixels is alike, "
-            "as in a resampled or smoothed image: take a narrower PSF, the image as it was recorded, or a larger λ."
+            "contrast. Then the PSF is wider than the image is blurred (text burned into it is not blurred at all), or "
+            "the noise of neighbouring pixels is alike, as in a resampled or smoothed image: crop the text, take a "
+            "narrower PSF, the image as it was recorded, or a larger λ."
         )
     if stopped == _AT_MOST and not settings.heuristic:
         found.append(
