@@ -259,6 +259,7 @@ def test_a_preview_that_shows_nothing_says_so(dock, qtbot):
 def test_a_preview_without_a_lambda_says_why_below_its_box_and_is_no_error(dock, viewer, qtbot):
     dock.preview_box.setChecked(True)
     settle(dock, qtbot)
+    assert "automatic: " in dock.lam.automatic_box.text()
     jumps = np.random.default_rng(1).normal(0, 15, (192, 1))
     viewer.add_image(image("lattice", 2, 200, size=192)[1] + jumps, name="jumps")
     dock.image.value = viewer.layers["jumps"]
@@ -267,6 +268,7 @@ def test_a_preview_without_a_lambda_says_why_below_its_box_and_is_no_error(dock,
     assert "no corner" in dock.preview_status.text()
     assert dock.preview_status.isVisibleTo(dock)
     assert not dock.preview.layer.visible, "what is left is of another image"
+    assert dock.lam.automatic_box.text() == "automatic", "and so is the λ"
     assert not errors(), "nobody pressed a button"
     dock.lam.value = 0.01
     settle(dock, qtbot)

@@ -327,6 +327,8 @@ class DeconvolutionDock(Dock):
     def _show_why_no_preview(self, failure: BaseException) -> None:
         self._say_of_preview("")
         self.preview.hide()
+        self.lam.forget_chosen()
+        self._mark(self.lam.value)
         self.preview_status.say_why_none(failure)
 
     def _switch_preview_off(self) -> None:

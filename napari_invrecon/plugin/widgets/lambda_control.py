@@ -107,6 +107,10 @@ class LambdaControl(QWidget):
         if self.automatic_box.isChecked() and rounded > 0:
             self._show(rounded)
 
+    def forget_chosen(self) -> None:
+        """The λ that was chosen is of other data; those of now give none."""
+        self.automatic_box.setText("automatic")
+
     def _show(self, lam: float) -> None:
         with QSignalBlocker(self.field), QSignalBlocker(self.slider):
             self.field.setValue(lam)

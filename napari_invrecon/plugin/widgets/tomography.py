@@ -372,6 +372,8 @@ class TomographyDock(Dock):
 
     def _show_why_no_preview(self, failure: BaseException) -> None:
         self.preview.hide()
+        self.lam.forget_chosen()
+        self.lambda_panel.show_lam(self.lam.value)
         self.preview_status.say_why_none(failure)
 
     def _draw_axis(self, _: object = None) -> None:
