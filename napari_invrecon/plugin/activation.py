@@ -18,7 +18,7 @@ from napari_invrecon.plugin.writers import come_first
 if TYPE_CHECKING:
     from npe2 import PluginContext
 
-_SLOW = (
+SLOW = (
     *(f"napari_invrecon.plugin.widgets.{dock}" for dock in ("deconvolution", "tomography", "fusion", "spectrum")),
     "dask.array",  # these the docks do without until something runs
     "zarr",
@@ -38,6 +38,6 @@ def _start() -> None:
 
 
 def _import() -> None:
-    for name in _SLOW:
+    for name in SLOW:
         with suppress(ImportError):  # the dock that needs it will tell
             import_module(name)

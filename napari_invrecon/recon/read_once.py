@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_invrecon.recon.blocks import allocate, as_result
 from napari_invrecon.recon.operators import fft_workers
 from napari_invrecon.recon.solvers import Iterate, Steps
@@ -21,6 +23,8 @@ def read_once(stack: Any, tilt_axis: Literal["y", "x"], memory_gb: float) -> Ste
     A file holds whole images, and so do the blocks of a lazy stack: each slab would read all of it again, and where the
     images are moved lazily, move all of them again. What is no dask array comes back as it is.
     """
+    if isinstance(stack, np.ndarray):
+        return stack
     import dask  # late: it takes longer than a dock
     import dask.array as da
     from dask.array.core import slices_from_chunks

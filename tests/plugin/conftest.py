@@ -13,7 +13,7 @@ from notifications import errors
 from npe2 import PluginManager
 from npe2.manifest.schema import discovery_blocked
 
-DOCKS = ("deconvolution", "fusion", "spectrum", "tomography")
+from napari_invrecon.plugin.activation import SLOW
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,8 +29,8 @@ def nothing_is_looked_for_or_saved_again():
 def what_stays_is_no_garbage(request):
     """napari collects garbage several times a window, and need not search all that is imported, or will be."""
     if request.node.get_closest_marker("gui") is not None:
-        for dock in DOCKS:
-            import_module(f"napari_invrecon.plugin.widgets.{dock}")
+        for name in SLOW:
+            import_module(name)
     gc.collect()
     gc.freeze()
     yield

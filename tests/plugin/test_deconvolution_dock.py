@@ -168,7 +168,7 @@ def test_a_dropped_acquisition_is_deconvolved(qtbot, viewer, shared_data, file, 
     assert f"{record['lam']:.3g}" in dock.lam.automatic_box.text(), "the chosen λ is shown"
 
 
-def test_the_defaults_give_back_the_object(qtbot, viewer, phantom):
+def test_the_defaults_and_the_psf_give_back_the_object(qtbot, viewer, phantom):
     truth, counts = phantom
     viewer.add_image(counts, **CALIBRATED)
     dock = open_dock(viewer)
